@@ -1,0 +1,71 @@
+// Backend: the seam between the two ways to capture (preload, ebpf) and everything after them. The command
+// makes one, lets the program run, feeds it events from one poll loop in one thread (cli/recording.h), and
+// takes Snapshots from it. Nothing outside `capture` knows more of a backend than this.
+//
+// Order of calls, all in the main thread:
+//   run:     environment() -> command_created(pid) [the child exists, waits before its exec] -> exec ->
+//            { dispatch() | tick() | process_ended() | snapshot() }* -> stop_recording() -> snapshot()
+//   attach:  the ebpf backend is made with the process id and has attached when its constructor returns; then
+//            { dispatch() | tick() | snapshot() }* until finished() -> stop_recording() -> snapshot()
+// Errors: any call may throw unfreed::Error; after the command has been started only snapshot() does.
+#pragma once
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "userspace/snapshot/snapshot.h"
+
+namespace unfreed {
+
+// What to record: the same for both backends.
+struct CaptureSettings {
+    std::uint64_t sample_bytes = 0;  // mean bytes between samples; 0: every allocation
+    std::uint32_t depth = 128;       // frames kept per stack, leaf side first
+    bool follow = true;              // children too, over fork and exec
+    std::vector<std::pair<std::string, std::string>> pairs;  // one more allocator each: symbols ALLOC, FREE
+};
+
+class Backend {
+  public:
+    virtual ~Backend() = default;
+
+    // Variables that the command's environment needs: they replace those of the same name in our own.
+    using Variables = std::vector<std::pair<std::string, std::string>>;
+    virtual Variables environment() { return {}; }
+
+    // The command's process exists and will exec `executable` when this returns: the moment for probes on it.
+    virtual void command_created(pid_t pid, const std::string& executable) {
+        static_cast<void>(pid);
+        static_cast<void>(executable);
+    }
+
+    // A descriptor (an epoll instance, as a rule) that is readable when dispatch() has something to do.
+    virtual int event_descriptor() const = 0;
+    virtual void dispatch() = 0;
+
+    // Called at the latest every tick_interval_ms(), also when nothing happened: clocks, module files,
+    // drains.
+    virtual int tick_interval_ms() const { return 1000; }
+    virtual void tick() {}
+
+    // A child of ours was waited for: how it ended, as waitpid's status.
+    virtual void process_ended(pid_t pid, int wait_status) {
+        static_cast<void>(pid);
+        static_cast<void>(wait_status);
+    }
+
+    // No traced process is left.
+    virtual bool finished() const = 0;
+
+    // The programs run on, untraced. Blocks freed later still count as outstanding in later snapshots.
+    virtual void stop_recording() = 0;
+
+    // The picture now. Fills everything but command, started_unix_ns and duration_ns, which are the caller's.
+    // `last`: no more will be asked for, so the backend may give its memory away.
+    virtual Snapshot snapshot(bool last) = 0;
+};
+
+}  // namespace unfreed
