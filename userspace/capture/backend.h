@@ -3,7 +3,7 @@
 // takes Snapshots from it. Nothing outside `capture` knows more of a backend than this.
 //
 // Order of calls, all in the main thread:
-//   run:     environment() -> command_created(pid) [the child exists, waits before its exec] -> exec ->
+//   run:     command_created(pid) [the child exists, waits before its exec] -> environment(pid) -> exec ->
 //            { dispatch() | tick() | process_ended() | snapshot() }* -> stop_recording() -> snapshot()
 //   attach:  the ebpf backend is made with the process id and has attached when its constructor returns; then
 //            { dispatch() | tick() | snapshot() }* until finished() -> stop_recording() -> snapshot()
@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,9 +33,13 @@ class Backend {
   public:
     virtual ~Backend() = default;
 
-    // Variables that the command's environment needs: they replace those of the same name in our own.
-    using Variables = std::vector<std::pair<std::string, std::string>>;
-    virtual Variables environment() { return {}; }
+    // Variables of the command's environment that replace those of the same name in ours; nullopt: taken out.
+    // Called in the new process before its exec, with its id.
+    using Variables = std::vector<std::pair<std::string, std::optional<std::string>>>;
+    virtual Variables environment(pid_t command) const {
+        static_cast<void>(command);
+        return {};
+    }
 
     // The command's process exists and will exec `executable` when this returns: the moment for probes on it.
     virtual void command_created(pid_t pid, const std::string& executable) {
