@@ -8,6 +8,7 @@
 // the kernel (SO_PEERCRED), not from the packet.
 #pragma once
 #ifndef __cplusplus
+#include <assert.h>
 #include <stdint.h>
 #else
 #include <cstdint>
