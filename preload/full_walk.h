@@ -19,7 +19,7 @@ struct Registers {
     uint64_t r[kDwarfRegisters];  // the value, where known and location is 0. pc and sp: always the value
     uint64_t location[kDwarfRegisters];  // where the value is saved; 0: it is in r, as it was where the walk
                                          // began, or computed by a val_offset or val_expression
-    uint32_t known;      // bit n: register n is known, by value or by location
+    uint32_t known;                      // bit n: register n is known, by value or by location
     uint32_t live;       // bit n: still the starting value, in r. Starter: set equal to `known`
     uint32_t live_used;  // bit n: the starting value was used (pc and sp aside). Starter: set to 0
     bool exact;          // pc is exact (interrupted frame): look up pc, else pc - 1
@@ -39,7 +39,7 @@ struct StackMemory {
 
 enum class Step {
     kStepped,          // `registers` are now the caller's
-    kOutermost,        // there is no caller
+    kOutermost,        // there is no caller: the tables say so, or the return address is 0
     kNoCfi,            // no unwind information, or malformed
     kBadMemory,        // a slot is not readable, or the step does not move
     kUnknownRegister,  // the frame needs a register that an inner frame did not keep
