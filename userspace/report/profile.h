@@ -80,12 +80,12 @@ struct Profile {
     // What the file's comments say (comments.h).
     std::string command;                 // as typed; empty: not known
     std::string backend;                 // "preload", "ebpf"; empty: not written by unfreed
-    std::string sampling;                // "every allocation", or the mean bytes between samples
     std::vector<std::string> processes;  // "PID NAME: how it ended"
     std::optional<std::vector<std::string>>
         losses;  // one line per cause; empty: nothing lost; no value: unknown
     std::vector<std::string> notes;
 
+    std::uint64_t sample_bytes = 0;   // mean bytes between sampled allocations; 0: every allocation
     std::int64_t time_nanos = 0;      // the moment of the snapshot, since 1970
     std::int64_t duration_nanos = 0;  // traced until then
 };

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -26,6 +27,11 @@ class StringTable {
         strings_.emplace_back(text);
         index_.emplace(strings_.back(), index);
         return index;
+    }
+    // The index of `text`, or nothing when it is not in the table.
+    std::optional<StringIndex> find(std::string_view text) const {
+        const auto known = index_.find(text);
+        return known == index_.end() ? std::nullopt : std::optional(known->second);
     }
     const std::string& operator[](StringIndex index) const { return strings_[index]; }
     std::size_t size() const { return strings_.size(); }
