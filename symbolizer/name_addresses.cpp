@@ -5,6 +5,7 @@
 #include "symbolizer/debug_file.h"
 #include "symbolizer/dwarf_source.h"
 #include "symbolizer/elf_file.h"
+#include "symbolizer/go/go_source.h"
 #include "symbolizer/mini_debug_info.h"
 #include "symbolizer/symbol_source.h"
 #include "symbolizer/symbolizer.h"
@@ -81,6 +82,14 @@ std::vector<Query> make_queries(const ModuleInput& module, std::span<const std::
 // Returns why those that are still without a name have none.
 Reason ask_sources(const Files& files, const Options& options, std::span<Query> queries,
                    FunctionTable& functions, ModuleNames& names) {
+    const auto go = files.main == nullptr ? nullptr : go::GoSource::open(*files.main);
+    if (go != nullptr) {
+        go->name(queries, functions);
+        names.has_lines = true;
+        names.has_inlines = go->has_inlines();
+    }
+    if (std::all_of(queries.begin(), queries.end(), [](const Query& query) { return query.whole; }))
+        return Reason::kNone;
     for (const ElfFile* file : files.all()) {
         const auto dwarf = DwarfSource::open(*file, options);
         if (dwarf == nullptr) continue;
