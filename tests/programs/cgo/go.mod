@@ -1,0 +1,3 @@
+module unfreed/tests/programs/cgo
+
+go 1.19
