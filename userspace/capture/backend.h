@@ -9,6 +9,7 @@
 //            { dispatch() | tick() | snapshot() }* until finished() -> stop_recording() -> snapshot()
 // Errors: any call may throw unfreed::Error; after the command has been started only snapshot() does.
 #pragma once
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -40,6 +41,10 @@ class Backend {
         static_cast<void>(command);
         return {};
     }
+
+    // Resource limits that the command needs (for setrlimit).
+    using Limits = std::vector<std::pair<int, rlimit>>;
+    virtual Limits limits() const { return {}; }
 
     // The command's process exists and will exec `executable` when this returns: the moment for probes on it.
     virtual void command_created(pid_t pid, const std::string& executable) {

@@ -1,0 +1,174 @@
+#include "userspace/capture/preload/live_blocks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <optional>
+
+#include "userspace/capture/preload/epoch_clock.h"
+#include "userspace/snapshot/age_bucket.h"
+
+namespace unfreed {
+namespace {
+
+std::uint64_t load(const std::byte* at) {
+    return __atomic_load_n(reinterpret_cast<const std::uint64_t*>(at), __ATOMIC_ACQUIRE);
+}
+
+struct Cell {
+    std::uint64_t word;
+    std::uint32_t stack() const { return word & ((1u << UF_STACK_BITS) - 1); }
+    std::uint32_t epoch() const { return word >> (UF_STACK_BITS + UF_START_BITS) & UF_EPOCH_MAX; }
+    std::uint64_t size() const { return word >> (64 - UF_SIZE_BITS); }
+    bool escaped() const { return size() == UF_SIZE_ESCAPE; }
+};
+
+class BlockReader {
+  public:
+    BlockReader(const TableFile& table, const EpochAges& ages, BlockGroups& into)
+        : table_(table), ages_(ages), into_(into), chunk_bytes_(1ull << (24 - table.cell_shift())) {}
+
+    void read() {
+        const std::uint64_t chunks = std::min(table_.header().chunk_count, UF_CHUNKS);
+        if (chunks <= 1) return;
+        table_.for_each_data(
+            UF_CHUNKS_OFFSET + chunk_bytes_, (chunks - 1) * chunk_bytes_,
+            [this](std::uint64_t offset, std::span<const std::byte> bytes) { read_cells(offset, bytes); });
+    }
+
+  private:
+    void read_cells(std::uint64_t offset, std::span<const std::byte> bytes) {
+        for (std::size_t i = 0; i + 8 <= bytes.size(); i += 8) {
+            Cell cell{load(&bytes[i])};
+            if (cell.word == 0) continue;
+            if (offset + i == size_word_at_) continue;  // the size of the block before
+            // A size word whose cell was not there yet when we passed it looks like an empty block.
+            if (cell.size() == 0 && (cell.word & 1) != 0 && i >= 8 && Cell{load(&bytes[i - 8])}.escaped()) {
+                cell.word = load(&bytes[i - 8]);
+                add_escaped(cell, load(&bytes[i]));
+            } else if (cell.escaped()) {
+                read_escaped(offset, bytes, i, cell);
+            } else {
+                add(cell, cell.size());
+            }
+        }
+    }
+
+    void read_escaped(std::uint64_t offset, std::span<const std::byte> bytes, std::size_t i, Cell cell) {
+        const std::uint64_t next = offset + i + 8;
+        const bool ends_chunk = (next - UF_CHUNKS_OFFSET) % chunk_bytes_ == 0;
+        if (ends_chunk || i + 16 > bytes.size()) {
+            add_escaped(cell, load_elsewhere(ends_chunk ? next_in_address_order(next) : next));
+            return;
+        }
+        std::uint64_t size;
+        for (std::uint64_t again = 0;; cell.word = again) {
+            size = load(&bytes[i + 8]);
+            again = load(&bytes[i]);
+            if (again == cell.word) break;
+            if (!Cell{again}.escaped()) {  // freed, and maybe another is there by now
+                if (again != 0) add(Cell{again}, Cell{again}.size());
+                return;
+            }
+        }
+        size_word_at_ = next;
+        add_escaped(cell, size);
+    }
+
+    // A block at the very end of a chunk has its size at the start of the chunk of the next 2 MiB of
+    // addresses.
+    std::optional<std::uint64_t> next_in_address_order(std::uint64_t chunk_end) {
+        const std::uint64_t chunk = (chunk_end - UF_CHUNKS_OFFSET) / chunk_bytes_ - 1;
+        std::optional<std::uint64_t> entry;
+        table_.for_each_data(UF_DIRECTORY_OFFSET, UF_DIRECTORY_ENTRIES * sizeof(std::uint32_t),
+                             [&](std::uint64_t offset, std::span<const std::byte> bytes) {
+                                 const auto* numbers = reinterpret_cast<const std::uint32_t*>(bytes.data());
+                                 for (std::size_t i = 0; i < bytes.size() / sizeof *numbers && !entry; ++i)
+                                     if (__atomic_load_n(&numbers[i], __ATOMIC_ACQUIRE) == chunk)
+                                         entry = offset + (i + 1) * sizeof *numbers;
+                             });
+        if (!entry || *entry >= UF_DIRECTORY_OFFSET + UF_DIRECTORY_ENTRIES * sizeof(std::uint32_t))
+            return std::nullopt;
+        std::uint32_t next = 0;
+        table_.for_each_data(*entry, sizeof next, [&](std::uint64_t, std::span<const std::byte> bytes) {
+            next = __atomic_load_n(reinterpret_cast<const std::uint32_t*>(bytes.data()), __ATOMIC_ACQUIRE);
+        });
+        if (next == 0 || next >= UF_CHUNKS) return std::nullopt;
+        return UF_CHUNKS_OFFSET + next * chunk_bytes_;
+    }
+
+    std::uint64_t load_elsewhere(std::optional<std::uint64_t> offset) {
+        std::uint64_t word = 0;
+        if (!offset) return word;
+        table_.for_each_data(*offset, sizeof word, [&](std::uint64_t, std::span<const std::byte> bytes) {
+            word = load(bytes.data());
+        });
+        size_word_at_ = *offset;
+        return word;
+    }
+
+    void add_escaped(Cell cell, std::uint64_t size_word) {
+        const std::uint64_t size = size_word >> 1;
+        // Nothing else than a size of this range is written there: what it is not, it does not count for.
+        if ((size_word & 1) != 0 && size >= UF_SIZE_ESCAPE && size < 1ull << UF_ADDRESS_BITS) add(cell, size);
+    }
+
+    void add(Cell cell, std::uint64_t size) {
+        std::uint64_t objects = 1;
+        std::uint64_t bytes = size;
+        if (table_.sample_bytes() != 0) {
+            // The chance that Poisson sampling by bytes met a block of this size, turned over.
+            const double mean = static_cast<double>(table_.sample_bytes());
+            const double length = static_cast<double>(std::max<std::uint64_t>(size, 1));
+            const double weight = -1 / std::expm1(-length / mean);
+            objects = static_cast<std::uint64_t>(std::llround(weight * UF_OBJECT_UNIT));
+            bytes = static_cast<std::uint64_t>(std::llround(weight * static_cast<double>(size)));
+        }
+        into_.add(cell.stack(), ages_[cell.epoch()], false, objects, bytes);
+    }
+
+    const TableFile& table_;
+    const EpochAges& ages_;
+    BlockGroups& into_;
+    const std::uint64_t chunk_bytes_;
+    std::uint64_t size_word_at_ = 0;  // offset of a word that is a size, not a cell
+};
+
+}  // namespace
+
+EpochAges epoch_ages(std::uint64_t now_seconds) {
+    EpochAges ages{};
+    for (std::uint32_t epoch = 0; epoch <= UF_EPOCH_MAX; ++epoch) {
+        const std::uint64_t start = epoch_clock::start_seconds(epoch);
+        const std::uint32_t bucket = age_bucket(now_seconds > start ? now_seconds - start : 0);
+        ages[epoch] = static_cast<std::uint8_t>(
+            std::lower_bound(kAgeBuckets.begin(), kAgeBuckets.end(), bucket) - kAgeBuckets.begin());
+    }
+    return ages;
+}
+
+void read_blocks(const TableFile& table, const EpochAges& ages, BlockGroups& into) {
+    BlockReader(table, ages, into).read();
+}
+
+void read_regions(const TableFile& table, const EpochAges& ages, BlockGroups& into) {
+    const std::uint32_t count = std::min(table.header().region_count, UF_REGIONS);
+    std::vector<uf_region> regions = table.copy<uf_region>(UF_REGIONS_OFFSET, count);
+    constexpr std::uint64_t kAddresses = 1ull << UF_ADDRESS_BITS;
+    std::erase_if(regions, [](const uf_region& region) {
+        return region.length == 0 || region.length > kAddresses || region.start > kAddresses - region.length;
+    });
+    std::sort(regions.begin(), regions.end(),
+              [](const uf_region& a, const uf_region& b) { return a.start < b.start; });
+    const std::uint64_t unit = table.sample_bytes() != 0 ? UF_OBJECT_UNIT : 1;
+    for (std::size_t i = 0; i < regions.size(); ++i) {
+        const uf_region& region = regions[i];
+        std::uint64_t length = region.length;
+        if (i + 1 < regions.size()) length = std::min(length, regions[i + 1].start - region.start);
+        if (length == 0) continue;
+        into.add(region.stack & ((1u << UF_STACK_BITS) - 1), ages[region.epoch & UF_EPOCH_MAX], true, unit,
+                 length);
+    }
+}
+
+}  // namespace unfreed
