@@ -1,5 +1,5 @@
-// The instructions of call frame information (DWARF 5, 6.4.2), interpreted for the three registers that a row speaks
-// of: the CFA, rbp and the return address.
+// The instructions of call frame information (DWARF 5, 6.4.2), interpreted for the three registers that a row
+// speaks of: the CFA, rbp and the return address.
 #include <algorithm>
 #include <cstdlib>
 
@@ -11,12 +11,34 @@ namespace {
 constexpr std::uint64_t kRbp = 6, kRsp = 7, kReturnAddress = 16;
 
 enum Op : std::uint8_t {
-    kNop = 0x00, kSetLoc = 0x01, kAdvance1 = 0x02, kAdvance2 = 0x03, kAdvance4 = 0x04, kOffsetExtended = 0x05,
-    kRestoreExtended = 0x06, kUndefined = 0x07, kSameValue = 0x08, kRegister = 0x09, kRememberState = 0x0a,
-    kRestoreState = 0x0b, kDefCfa = 0x0c, kDefCfaRegister = 0x0d, kDefCfaOffset = 0x0e, kDefCfaExpression = 0x0f,
-    kExpression = 0x10, kOffsetExtendedSf = 0x11, kDefCfaSf = 0x12, kDefCfaOffsetSf = 0x13, kValOffset = 0x14,
-    kValOffsetSf = 0x15, kValExpression = 0x16, kGnuArgsSize = 0x2e, kGnuNegativeOffset = 0x2f,
-    kAdvance = 0x40, kOffset = 0x80, kRestore = 0xc0,
+    kNop = 0x00,
+    kSetLoc = 0x01,
+    kAdvance1 = 0x02,
+    kAdvance2 = 0x03,
+    kAdvance4 = 0x04,
+    kOffsetExtended = 0x05,
+    kRestoreExtended = 0x06,
+    kUndefined = 0x07,
+    kSameValue = 0x08,
+    kRegister = 0x09,
+    kRememberState = 0x0a,
+    kRestoreState = 0x0b,
+    kDefCfa = 0x0c,
+    kDefCfaRegister = 0x0d,
+    kDefCfaOffset = 0x0e,
+    kDefCfaExpression = 0x0f,
+    kExpression = 0x10,
+    kOffsetExtendedSf = 0x11,
+    kDefCfaSf = 0x12,
+    kDefCfaOffsetSf = 0x13,
+    kValOffset = 0x14,
+    kValOffsetSf = 0x15,
+    kValExpression = 0x16,
+    kGnuArgsSize = 0x2e,
+    kGnuNegativeOffset = 0x2f,
+    kAdvance = 0x40,
+    kOffset = 0x80,
+    kRestore = 0xc0,
 };
 enum Dw : std::uint8_t { kDeref = 0x06, kPlusUconst = 0x23, kBreg0 = 0x70, kBreg31 = 0x8f };
 
@@ -75,8 +97,9 @@ bool is_signal_frame(const State& state) {
     const auto ip = base_register(state.return_address.expression);
     const auto bp = base_register(state.rbp.expression);
     return cfa.reg == kRsp && cfa.offset == UF_SIGFRAME_RSP && is(cfa.rest, {kDeref}) && ip.reg == kRsp &&
-           ip.offset == UF_SIGFRAME_RIP && ip.rest.empty() && bp.reg == kRsp && bp.offset == UF_SIGFRAME_RBP &&
-           bp.rest.empty() && state.return_address.kind == Place::kExpression && state.rbp.kind == Place::kExpression;
+           ip.offset == UF_SIGFRAME_RIP && ip.rest.empty() && bp.reg == kRsp &&
+           bp.offset == UF_SIGFRAME_RBP && bp.rest.empty() &&
+           state.return_address.kind == Place::kExpression && state.rbp.kind == Place::kExpression;
 }
 
 uf_rule make_rule(const State& state) {
@@ -112,7 +135,8 @@ uf_rule make_rule(const State& state) {
         rbp_kind = UF_RBP_AT_CFA;
     } else if (state.rbp.kind == Place::kExpression) {
         const auto base = base_register(state.rbp.expression);
-        if (base.reg == kRbp && base.rest.empty() && to_words(base.offset, rule.rbp)) rbp_kind = UF_RBP_AT_RBP;
+        if (base.reg == kRbp && base.rest.empty() && to_words(base.offset, rule.rbp))
+            rbp_kind = UF_RBP_AT_RBP;
     }
     if (rbp_kind == UF_RBP_LOST) rule.rbp = 0;
     rule.kind = static_cast<std::uint8_t>(cfa_kind | rbp_kind << 4);
@@ -183,13 +207,16 @@ bool Program::execute(Cursor c, bool moves) {
         return static_cast<std::int64_t>(static_cast<std::uint64_t>(value) *
                                          static_cast<std::uint64_t>(cie_.data_align));
     };
-    const auto unsigned_scaled = [&](std::uint64_t value) { return scaled(static_cast<std::int64_t>(value)); };
+    const auto unsigned_scaled = [&](std::uint64_t value) {
+        return scaled(static_cast<std::int64_t>(value));
+    };
     while (!c.empty() && !c.failed()) {
         const auto byte = c.take<std::uint8_t>();
         const std::uint8_t low = byte & 0x3f;
         std::uint64_t reg = 0;
         switch (byte & 0xc0 ? byte & 0xc0 : byte) {
-            case kNop: break;
+            case kNop:
+                break;
             case kAdvance:
             case kAdvance1:
             case kAdvance2:
@@ -206,19 +233,45 @@ bool Program::execute(Cursor c, bool moves) {
                 if (!moves || c.failed() || !advance(to)) return false;
                 break;
             }
-            case kOffset: set(low, Place::kAtCfa, unsigned_scaled(c.uleb())); break;
-            case kRestore: restore(low); break;
-            case kRestoreExtended: restore(c.uleb()); break;
-            case kOffsetExtended: reg = c.uleb(), set(reg, Place::kAtCfa, unsigned_scaled(c.uleb())); break;
-            case kOffsetExtendedSf: reg = c.uleb(), set(reg, Place::kAtCfa, scaled(c.sleb())); break;
-            case kGnuNegativeOffset: reg = c.uleb(), set(reg, Place::kAtCfa, -unsigned_scaled(c.uleb())); break;
-            case kUndefined: set(c.uleb(), Place::kLost); break;
-            case kSameValue: set(c.uleb(), Place::kSame); break;
-            case kRegister: reg = c.uleb(), c.uleb(), set(reg, Place::kOther); break;
-            case kValOffset: reg = c.uleb(), c.uleb(), set(reg, Place::kOther); break;
-            case kValOffsetSf: reg = c.uleb(), c.sleb(), set(reg, Place::kOther); break;
-            case kExpression: reg = c.uleb(), set(reg, Place::kExpression, 0, c.take_bytes(c.uleb())); break;
-            case kValExpression: reg = c.uleb(), c.take_bytes(c.uleb()), set(reg, Place::kOther); break;
+            case kOffset:
+                set(low, Place::kAtCfa, unsigned_scaled(c.uleb()));
+                break;
+            case kRestore:
+                restore(low);
+                break;
+            case kRestoreExtended:
+                restore(c.uleb());
+                break;
+            case kOffsetExtended:
+                reg = c.uleb(), set(reg, Place::kAtCfa, unsigned_scaled(c.uleb()));
+                break;
+            case kOffsetExtendedSf:
+                reg = c.uleb(), set(reg, Place::kAtCfa, scaled(c.sleb()));
+                break;
+            case kGnuNegativeOffset:
+                reg = c.uleb(), set(reg, Place::kAtCfa, -unsigned_scaled(c.uleb()));
+                break;
+            case kUndefined:
+                set(c.uleb(), Place::kLost);
+                break;
+            case kSameValue:
+                set(c.uleb(), Place::kSame);
+                break;
+            case kRegister:
+                reg = c.uleb(), c.uleb(), set(reg, Place::kOther);
+                break;
+            case kValOffset:
+                reg = c.uleb(), c.uleb(), set(reg, Place::kOther);
+                break;
+            case kValOffsetSf:
+                reg = c.uleb(), c.sleb(), set(reg, Place::kOther);
+                break;
+            case kExpression:
+                reg = c.uleb(), set(reg, Place::kExpression, 0, c.take_bytes(c.uleb()));
+                break;
+            case kValExpression:
+                reg = c.uleb(), c.take_bytes(c.uleb()), set(reg, Place::kOther);
+                break;
             case kRememberState:
                 if (remembered_.size() == 64) return false;  // deeper than any compiler goes
                 remembered_.push_back(state_);
@@ -238,11 +291,20 @@ bool Program::execute(Cursor c, bool moves) {
                 state_.cfa_register = c.uleb();
                 state_.cfa_expression = {};
                 break;
-            case kDefCfaOffset: state_.cfa_offset = static_cast<std::int64_t>(c.uleb()); break;
-            case kDefCfaOffsetSf: state_.cfa_offset = scaled(c.sleb()); break;
-            case kDefCfaExpression: state_.cfa_expression = c.take_bytes(c.uleb()); break;
-            case kGnuArgsSize: c.uleb(); break;
-            default: return false;
+            case kDefCfaOffset:
+                state_.cfa_offset = static_cast<std::int64_t>(c.uleb());
+                break;
+            case kDefCfaOffsetSf:
+                state_.cfa_offset = scaled(c.sleb());
+                break;
+            case kDefCfaExpression:
+                state_.cfa_expression = c.take_bytes(c.uleb());
+                break;
+            case kGnuArgsSize:
+                c.uleb();
+                break;
+            default:
+                return false;
         }
     }
     return !c.failed();

@@ -7,8 +7,8 @@ namespace unfreed::unwind {
 namespace {
 
 // DW_EH_PE: low four bits give the format, the next three what it is relative to, the top one an indirection.
-constexpr std::uint8_t kAbsolute = 0x00, kUleb = 0x01, kU2 = 0x02, kU4 = 0x03, kU8 = 0x04, kSleb = 0x09, kS2 = 0x0a,
-                       kS4 = 0x0b, kS8 = 0x0c, kPcRelative = 0x10, kOmitted = 0xff;
+constexpr std::uint8_t kAbsolute = 0x00, kUleb = 0x01, kU2 = 0x02, kU4 = 0x03, kU8 = 0x04, kSleb = 0x09,
+                       kS2 = 0x0a, kS4 = 0x0b, kS8 = 0x0c, kPcRelative = 0x10, kOmitted = 0xff;
 
 // A CIE begins after its id. Nothing: a kind that we cannot read.
 std::optional<Cie> read_cie(Cursor cursor, bool debug_frame) {
@@ -111,14 +111,30 @@ std::uint64_t Cursor::pointer(std::uint8_t encoding) {
     switch (encoding & 0x0f) {
         case kAbsolute:
         case kU8:
-        case kS8: value = take<std::uint64_t>(); break;
-        case kUleb: value = uleb(); break;
-        case kU2: value = take<std::uint16_t>(); break;
-        case kU4: value = take<std::uint32_t>(); break;
-        case kSleb: value = static_cast<std::uint64_t>(sleb()); break;
-        case kS2: value = static_cast<std::uint64_t>(std::int64_t{take<std::int16_t>()}); break;
-        case kS4: value = static_cast<std::uint64_t>(std::int64_t{take<std::int32_t>()}); break;
-        default: fail(); return 0;
+        case kS8:
+            value = take<std::uint64_t>();
+            break;
+        case kUleb:
+            value = uleb();
+            break;
+        case kU2:
+            value = take<std::uint16_t>();
+            break;
+        case kU4:
+            value = take<std::uint32_t>();
+            break;
+        case kSleb:
+            value = static_cast<std::uint64_t>(sleb());
+            break;
+        case kS2:
+            value = static_cast<std::uint64_t>(std::int64_t{take<std::int16_t>()});
+            break;
+        case kS4:
+            value = static_cast<std::uint64_t>(std::int64_t{take<std::int32_t>()});
+            break;
+        default:
+            fail();
+            return 0;
     }
     if ((encoding & 0x70) == kPcRelative) return value + here;
     if ((encoding & 0x70) != 0) fail();  // relative to text, data or function: not seen on x86-64

@@ -1,5 +1,5 @@
-// Reads call frame information: a cursor over untrusted bytes, the entries (CIE, FDE) of a section, and the rules
-// that an entry's instructions make, one stretch of code at a time.
+// Reads call frame information: a cursor over untrusted bytes, the entries (CIE, FDE) of a section, and the
+// rules that an entry's instructions make, one stretch of code at a time.
 #pragma once
 #include <array>
 #include <cstddef>
@@ -75,8 +75,8 @@ struct Entries {
 };
 Entries read_entries(const FrameSection& section);
 
-// Appends the rows of one entry, `pc` counted from `base`, each different from the one before it; false: damaged
-// (rows until there were appended).
+// Appends the rows of one entry, `pc` counted from `base`, each different from the one before it; false:
+// damaged (rows until there were appended).
 bool append_rows(const Cie& cie, const Fde& fde, std::uint64_t base, std::vector<uf_row>& rows);
 
 }  // namespace unfreed::unwind

@@ -1,4 +1,5 @@
-// Finds the call frame information in an ELF file: by its sections, else (no section headers) by its segments.
+// Finds the call frame information in an ELF file: by its sections, else (no section headers) by its
+// segments.
 #include <elf.h>
 #include <gelf.h>
 #include <libelf.h>
@@ -56,8 +57,8 @@ void add_named_sections(Elf* elf, std::vector<FrameSection>& found) {
     if (debug.debug_frame) found.push_back(debug);  // last: .eh_frame is what the program itself unwinds by
 }
 
-// Without section headers: PT_GNU_EH_FRAME leads to .eh_frame_hdr, whose first pointer leads to .eh_frame, which
-// ends with its terminator.
+// Without section headers: PT_GNU_EH_FRAME leads to .eh_frame_hdr, whose first pointer leads to .eh_frame,
+// which ends with its terminator.
 void add_by_segment(Elf* elf, const std::vector<GElf_Phdr>& headers, std::vector<FrameSection>& found) {
     std::size_t size = 0;
     const char* const image = elf_rawfile(elf, &size);

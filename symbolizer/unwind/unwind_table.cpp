@@ -38,8 +38,8 @@ UnwindTable compile_sections(std::span<const FrameSection> sections, std::span<c
         entries.push_back(read_entries(section));
         table.damaged += entries.back().damaged;
     }
-    // Entries of code that the linker dropped keep address 0 or so: only what lies in code counts. A table reaches
-    // 4 GB from its base: so do no more the programs that a small code model can link.
+    // Entries of code that the linker dropped keep address 0 or so: only what lies in code counts. A table
+    // reaches 4 GB from its base: so do no more the programs that a small code model can link.
     const auto in_code = [&](const Fde& fde) {
         return fde.begin < fde.end && fde.end - table.base <= UINT32_MAX &&
                std::any_of(code.begin(), code.end(), [&](const AddressRange& range) {
@@ -74,8 +74,9 @@ UnwindTable compile_sections(std::span<const FrameSection> sections, std::span<c
 uf_rule rule_at(const UnwindTable& table, std::uint64_t address) {
     if (address < table.base || address - table.base > UINT32_MAX) return kNoRow;
     const auto pc = static_cast<std::uint32_t>(address - table.base);
-    const auto after = std::upper_bound(table.rows.begin(), table.rows.end(), pc,
-                                        [](std::uint32_t value, const uf_row& row) { return value < row.pc; });
+    const auto after =
+        std::upper_bound(table.rows.begin(), table.rows.end(), pc,
+                         [](std::uint32_t value, const uf_row& row) { return value < row.pc; });
     return after == table.rows.begin() ? kNoRow : std::prev(after)->rule;
 }
 

@@ -1,8 +1,8 @@
-// Unwind tables out of ELF: the call frame information of one file (.eh_frame, .debug_frame) as sorted rows that the
-// in-kernel walk looks up (bpf/contract/unwind_row.h). Knows ELF and DWARF, nothing of processes.
+// Unwind tables out of ELF: the call frame information of one file (.eh_frame, .debug_frame) as sorted rows
+// that the in-kernel walk looks up (bpf/contract/unwind_row.h). Knows ELF and DWARF, nothing of processes.
 //
-// Sources: LSB "Exception Frames" (.eh_frame), DWARF 5 section 6.4 (.debug_frame and the instructions), System V
-// ABI x86-64 section 3.7 (register numbers).
+// Sources: LSB "Exception Frames" (.eh_frame), DWARF 5 section 6.4 (.debug_frame and the instructions),
+// System V ABI x86-64 section 3.7 (register numbers).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -14,7 +14,8 @@
 
 namespace unfreed::unwind {
 
-// Bytes of one section as they are in the file, and the address (in the file's symbol table) that they load at.
+// Bytes of one section as they are in the file, and the address (in the file's symbol table) that they load
+// at.
 struct FrameSection {
     std::span<const std::byte> bytes;
     std::uint64_t address = 0;
@@ -34,12 +35,12 @@ struct UnwindTable {
     std::size_t damaged = 0;    // entries that contradict themselves: left out
 };
 
-// Rows of what `sections` say about `code`; where two sections speak, the first one counts. Never throws for damaged
-// input: what cannot be read is left out and counted.
+// Rows of what `sections` say about `code`; where two sections speak, the first one counts. Never throws for
+// damaged input: what cannot be read is left out and counted.
 UnwindTable compile_sections(std::span<const FrameSection> sections, std::span<const AddressRange> code);
 
-// Rows of an ELF file, or of an ELF image as it lies in memory ([vdso]). A file that is no x86-64 ELF file gives an
-// empty table.
+// Rows of an ELF file, or of an ELF image as it lies in memory ([vdso]). A file that is no x86-64 ELF file
+// gives an empty table.
 UnwindTable compile_file(int descriptor);
 UnwindTable compile_image(std::span<const std::byte> image);
 
