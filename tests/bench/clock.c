@@ -4,6 +4,7 @@
 // parent's.
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -23,10 +24,13 @@ static long long microseconds(struct timeval time) {
 }
 
 int main(int argc, char** argv) {
-    if (argc < 3) return 2;
+    if (argc < 4) return 2;
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 1, argv[2], O_WRONLY | O_CREAT | O_TRUNC, 0644);
     pid_t child;
     const long long start = now_ns();
-    if (posix_spawnp(&child, argv[2], NULL, NULL, argv + 2, environ) != 0) return 127;
+    if (posix_spawnp(&child, argv[3], &actions, NULL, argv + 3, environ) != 0) return 127;
     int status;
     struct rusage usage;
     while (wait4(child, &status, 0, &usage) < 0)
@@ -36,7 +40,7 @@ int main(int argc, char** argv) {
 
     FILE* file = fopen(argv[1], "w");
     if (file == NULL) return 125;
-    fprintf(file, "%lld %lld %lld %lld %ld %d\n", start, end, microseconds(usage.ru_utime),
-            microseconds(usage.ru_stime), usage.ru_maxrss, code);
+    fprintf(file, "%lld %lld %lld %lld %ld\n", start, end, microseconds(usage.ru_utime),
+            microseconds(usage.ru_stime), usage.ru_maxrss);
     return fclose(file) == 0 ? code : 125;
 }
