@@ -39,10 +39,10 @@ enum uf_loss {
 // --- Header, at offset 0
 // --------------------------------------------------------------------------------------
 typedef struct uf_header {
-    uint64_t magic;       // UF_TABLE_MAGIC, set by the collector
-    uint32_t version;     // UF_TABLE_VERSION, set by the collector
-    uint32_t cell_shift;  // log2 of the bytes of address space per cell: 5 with glibc's malloc, else 3. Set
-                          // by the collector from the hello
+    uint64_t magic;         // UF_TABLE_MAGIC, set by the collector
+    uint32_t version;       // UF_TABLE_VERSION, set by the collector
+    uint32_t cell_shift;    // log2 of the bytes of address space per cell: 5 with glibc's malloc, else 3. Set
+                            // by the collector from the hello
     uint64_t sample_bytes;  // mean bytes between samples; 0: every allocation. Set by the collector
     uint32_t recording;     // collector: 1 from the start, 0 when it wants no more (--duration)
     uint32_t
@@ -124,6 +124,8 @@ typedef struct uf_region {
     uint32_t epoch;
 } uf_region;
 #define UF_REGIONS (1u << 17)
+#define UF_EPOCH_RESERVED \
+    UINT32_MAX  // the epoch of a slot that only reserves addresses (PROT_NONE): not counted
 
 // --- Modules: files mapped as code, in the order in which the shim met them on stacks
 // ---------------------------------

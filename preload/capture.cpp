@@ -1,0 +1,276 @@
+#include "preload/capture.h"
+
+#include "preload/checked.h"
+#include "preload/walk.h"
+
+namespace unfreed::preload {
+namespace {
+
+constexpr uint32_t kWindow = 2048;  // captures between two looks at the cache's worth
+constexpr uint32_t kWorthwhileHits =
+    1228;                            // 60 percent of a window; below, the cache costs more than it saves
+constexpr uint32_t kBypass = 16384;  // captures to go without it then
+
+inline NodeId known_child(Thread* thread, Table* table, NodeId caller, uint64_t pc) {
+    KnownChild* known = &thread->child[mix(pc, caller) & (kKnownChildren - 1)];
+    if (__builtin_expect(known->pc == pc && known->caller == caller, 1)) return known->id;
+    NodeId id = child_of(table, caller, pc);
+    if (id != 0) *known = KnownChild{pc, caller, id};
+    return id;
+}
+
+void count_cut(Walk* walk, StepEnd end) {
+    switch (end) {
+        case StepEnd::kStepped:
+        case StepEnd::kOutermost:
+            break;
+        case StepEnd::kNoRule:
+            walk->table->lose(UF_LOSS_stack_no_rule);
+            break;
+        case StepEnd::kTooManyChecks:
+            walk->table->lose(UF_LOSS_stack_too_deep);
+            break;
+        case StepEnd::kBadMemory:
+        case StepEnd::kNeedsRegisters:
+            walk->table->lose(UF_LOSS_stack_bad_memory);
+            break;
+    }
+    if (walk->by_frame_pointer) walk->table->lose(UF_LOSS_stack_by_frame_pointer);
+}
+
+// The recorded frames from `top` out to, not including, `from` hold: takes them over into the walk's own.
+void take_over(NewFrames* frames, const StackRecord& record, int top, int from, uint64_t slot_of_top) {
+    int check = record.checks - 1;
+    for (int i = top; i > from; i--) {
+        int at = frames->count++;
+        frames->frame[at] = record.frame[i];
+        frames->slot[at] = i == top ? slot_of_top : record.slot[i];
+        frames->value[at] = record.frame[i].pc;
+        while (check >= 0 && static_cast<int>(record.check[check].frame) > i) check--;
+        for (; check >= 0 && static_cast<int>(record.check[check].frame) == i; check--)
+            if (frames->checks == kMaxChecks) {
+                frames->lost_check = true;
+            } else {
+                frames->check[frames->checks] = record.check[check];
+                frames->check[frames->checks++].frame = static_cast<uint32_t>(at);
+            }
+    }
+}
+
+// Appends the new frames to the record's outer ones, inside last, with their ids. The path's id; 0: no room.
+NodeId append(Thread* thread, Table* table, NewFrames& frames) {
+    StackRecord& record = thread->record;
+    int inner = record.count + frames.count - 1;  // index in the record of the innermost frame
+    NodeId id = record.count > 1 ? record.id[record.count - 1] : 0;
+    for (int i = frames.count - 1; i >= 0; i--) {
+        int at = inner - i;
+        const Frame& frame = frames.frame[i];
+        record.frame[at] = frame;
+        record.value[at] = frame.pc;
+        // An interrupted frame's pc is among the checks: its slot is its own copy, which always holds.
+        record.slot[at] =
+            frames.slot[i] != 0 ? frames.slot[i] : reinterpret_cast<uint64_t>(&record.value[at]);
+        id = known_child(thread, table, id, frame.node_pc);
+        record.id[at] = id;
+    }
+    if (record.checks + frames.checks > kMaxChecks) frames.lost_check = true;
+    for (int i = frames.checks - 1; i >= 0 && !frames.lost_check; i--) {
+        record.check[record.checks] = frames.check[i];
+        record.check[record.checks++].frame = static_cast<uint32_t>(inner) - frames.check[i].frame;
+    }
+    record.count = inner + 1;
+    return id;
+}
+
+NodeId leaf_of(Thread* thread, Table* table, NodeId path, uint8_t function) {
+    NodeId leaf = known_child(thread, table, path, function);
+    return leaf != 0 ? leaf : pathless_leaf(static_cast<uf_function>(function));
+}
+
+// RARE. Not remembered: the slots that such a walk reads are many.
+__attribute__((noinline)) NodeId walk_whole_stack(Walk* walk, const Place& at) {
+    Thread* thread = walk->thread;
+    thread->record.clear();
+    StepEnd end = walk_all(walk, at);
+    NodeId id = 0;
+    for (int i = walk->frames->count - 1; i >= 0; i--)
+        id = known_child(thread, walk->table, id, walk->frames->frame[i].node_pc);
+    uint32_t before = walk->table->header()->node_count;
+    NodeId leaf = leaf_of(thread, walk->table, id, at.function);
+    if (leaf >= before) count_cut(walk, end);
+    return leaf;
+}
+
+// SLOW. `*remembered`: the record now holds this stack whole, so it can be cached.
+__attribute__((noinline)) NodeId walk_stack(Thread* thread, Table* table, const Place& at, bool* remembered) {
+    StackRecord& record = thread->record;
+    NewFrames* frames = &thread->new_frames;
+    frames->count = frames->checks = 0;
+    frames->lost_check = false;
+    Walk walk{thread, table, frames, at.rbp, 0, 0, true, false};
+    find_stack(&walk, at.sp);
+    Frame current{at.pc, at.sp, kInRegister, 0};
+    uint64_t slot = 0;
+    int top = record.count - 1;
+    int common = 0;  // recorded frames that hold, counted from the outside
+    StepEnd end = StepEnd::kStepped;
+    for (;;) {
+        while (top > 0 && record.frame[top].sp < current.sp) top--;
+        if (top > 0 && same_state(record.frame[top], current)) {
+            int from = still_holds(record, top, at.rbp);
+            if (from == 0) {
+                common = top;
+                break;
+            }
+            if (frames->count + top - from >= kMaxFrames) {
+                end = StepEnd::kTooManyChecks;
+                break;
+            }
+            if (from < top) {
+                take_over(frames, record, top, from, slot);
+                current = record.frame[from];
+                slot = record.slot[from] == reinterpret_cast<uint64_t>(&record.value[from])
+                           ? 0
+                           : record.slot[from];
+            }
+            if (!record.own_stack) walk.own_stack = false;
+            top = from - 1;
+        }
+        if (frames->count == kMaxFrames) {
+            end = StepEnd::kTooManyChecks;
+            break;
+        }
+        int index = frames->count++;
+        frames->frame[index] = current;
+        frames->slot[index] = slot;
+        end = step(&walk, index, &current, &slot);
+        if (end != StepEnd::kStepped) break;
+    }
+    if (end == StepEnd::kNeedsRegisters) return walk_whole_stack(&walk, at);
+    bool own_stack = walk.own_stack && (common == 0 || record.own_stack);
+    if (common == 0)
+        record.clear();
+    else
+        record.keep_outer(common + 1);
+    if (record.count + frames->count > kMaxFrames + 1) {
+        // Deeper than the record: the inner frames alone.
+        record.clear();
+        end = StepEnd::kTooManyChecks;
+    }
+    record.own_stack = own_stack;
+    NodeId path = append(thread, table, *frames);
+    uint32_t before = table->header()->node_count;
+    NodeId leaf = leaf_of(thread, table, path, at.function);
+    if (leaf >= before) count_cut(&walk, end);
+    *remembered = end != StepEnd::kTooManyChecks && !frames->lost_check;
+    if (!*remembered) record.clear();
+    return leaf;
+}
+
+class SlotList {
+  public:
+    SlotList(CachedStack* entry, uint64_t sp) : entry_(entry), sp_(sp) {}
+
+    bool add(uint64_t address, uint64_t value) {
+        uint64_t offset = (address - sp_) >> 3;
+        if (offset > UINT16_MAX || count_ == kMaxGroups * kSlotsPerGroup) return false;
+        put(static_cast<uint16_t>(offset), value);
+        return true;
+    }
+    // Whole groups: the last slot again.
+    void finish() {
+        while (count_ > 0 && count_ % kSlotsPerGroup != 0) put(last_offset_, last_value_);
+        entry_->groups = static_cast<uint8_t>(count_ / kSlotsPerGroup);
+    }
+
+  private:
+    void put(uint16_t offset, uint64_t value) {
+        SlotGroup& group = entry_->group[count_ / kSlotsPerGroup];
+        group.offset[count_ % kSlotsPerGroup] = last_offset_ = offset;
+        group.value[count_++ % kSlotsPerGroup] = last_value_ = value;
+    }
+    CachedStack* entry_;
+    uint64_t sp_;
+    int count_ = 0;
+    uint16_t last_offset_ = 0;
+    uint64_t last_value_ = 0;
+};
+
+// Every slot that proves the recorded stack, from the inside. False (and the entry empty): it has no room for
+// them.
+bool fill(CachedStack* entry, const StackRecord& record, const Place& at, NodeId leaf) {
+    entry->pc = 0;
+    entry->uses_rbp = false;
+    SlotList slots(entry, at.sp);
+    int check = record.checks - 1;
+    for (int i = record.count - 1; i >= 1; i--) {
+        for (; check >= 0 && static_cast<int>(record.check[check].frame) == i; check--) {
+            const Check& read = record.check[check];
+            if (read.address == kInRegister)
+                entry->uses_rbp = true;
+            else if (!slots.add(read.address, read.value))
+                return false;
+        }
+        bool interrupted = record.slot[i - 1] == reinterpret_cast<uint64_t>(&record.value[i - 1]);
+        if (i > 1 && !interrupted && !slots.add(record.slot[i - 1], record.value[i - 1])) return false;
+    }
+    slots.finish();
+    entry->sp = at.sp;
+    entry->rbp = at.rbp;
+    entry->leaf = leaf;
+    entry->function = at.function;
+    entry->one_by_one = !record.own_stack;
+    entry->pc = at.pc;
+    return true;
+}
+
+NodeId capture_with_cache(Thread* thread, Table* table, const Place& at) {
+    StackCache& cache = thread->cache;
+    uint16_t* last_at = &cache.last_at[place_of(at)];
+    CachedStack* last = &cache.entry[*last_at];
+    uint64_t hash = place_of(at);
+    if (__builtin_expect(is_key(*last, at), 1)) {
+        if (__builtin_expect(last->one_by_one, 0)) {
+            if (slots_hold(*last, at)) return cache.hits++, last->leaf;
+        } else {
+            Contents contents = read_contents(*last, at);
+            if (contents.same) return cache.hits++, last->leaf;
+            hash = contents.hash;
+        }
+    }
+    uint32_t set = set_of(hash);
+    for (uint32_t i = set; i < set + 2; i++) {
+        CachedStack* entry = &cache.entry[i];
+        if (is_key(*entry, at) && slots_hold(*entry, at)) {
+            *last_at = static_cast<uint16_t>(i);
+            return cache.hits++, entry->leaf;
+        }
+    }
+    bool remembered = false;
+    NodeId leaf = walk_stack(thread, table, at, &remembered);
+    uint32_t to = set + (cache.victim++ & 1);
+    if (remembered && fill(&cache.entry[to], thread->record, at, leaf)) *last_at = static_cast<uint16_t>(to);
+    return leaf;
+}
+
+}
+
+NodeId capture(Thread* thread, Table* table, const Place& at) {
+    StackCache& cache = thread->cache;
+    NodeId leaf;
+    if (__builtin_expect(cache.bypass != 0, 0)) {
+        cache.bypass--;
+        bool remembered;
+        leaf = walk_stack(thread, table, at, &remembered);
+    } else {
+        if (__builtin_expect(++cache.window == kWindow, 0)) {
+            if (cache.hits < kWorthwhileHits) cache.bypass = kBypass;
+            cache.window = cache.hits = 0;
+        }
+        leaf = capture_with_cache(thread, table, at);
+    }
+    check_against_oracle(thread, table, at, leaf);
+    return leaf;
+}
+
+}

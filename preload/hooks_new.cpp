@@ -1,0 +1,83 @@
+// Hooks of C++'s allocation functions. The C++ runtime's own go on to malloc, where the block is recorded
+// with the operator as its first frame: then these only forward (a tail call, so that they are in no stack).
+// An allocator that brings its own (tcmalloc, jemalloc, mimalloc) is recorded here, since its operators never
+// reach our malloc.
+#include "preload/late.h"
+#include "preload/real.h"
+#include "preload/record.h"
+
+using namespace unfreed::preload;
+
+namespace {
+
+enum Kind : uint32_t { kUnknown, kForward, kRecord };
+
+// Whose operators they are is asked once: all of them come from one library.
+uint32_t kind_of_operators = kUnknown;
+
+__attribute__((noinline)) Kind find_kind(const void* real_operator) {
+    Kind kind = in_cxx_runtime(real_operator) ? kForward : kRecord;
+    __atomic_store_n(&kind_of_operators, kind, __ATOMIC_RELAXED);
+    return kind;
+}
+
+inline bool records(const void* real_operator) {
+    uint32_t kind = __atomic_load_n(&kind_of_operators, __ATOMIC_RELAXED);
+    if (__builtin_expect(kind == kUnknown, 0)) kind = find_kind(real_operator);
+    return kind == kRecord;
+}
+
+struct Nothrow;
+
+}
+
+#define UF_CALLER reinterpret_cast<uint64_t>(__builtin_return_address(0))
+
+// `parameters` and `arguments` without parentheses around them; the size is the first argument.
+#define UF_NEW(identifier, symbol, parameters, arguments)                                           \
+    extern "C" __attribute__((visibility("default"))) void* uf_##identifier parameters asm(symbol); \
+    static Late<void * parameters> real_##identifier{symbol, nullptr};                              \
+    extern "C" void* uf_##identifier parameters {                                                   \
+        auto* function = real_##identifier.get(UF_CALLER);                                          \
+        if (!records(reinterpret_cast<const void*>(function))) return function arguments;           \
+        void* block = function arguments;                                                           \
+        record_allocation(block, size, UF_PLACE(identifier));                                       \
+        return block;                                                                               \
+    }
+
+#define UF_DELETE(identifier, symbol, parameters, arguments)                                       \
+    extern "C" __attribute__((visibility("default"))) void uf_##identifier parameters asm(symbol); \
+    static Late<void parameters> real_##identifier{symbol, nullptr};                               \
+    extern "C" void uf_##identifier parameters {                                                   \
+        auto* function = real_##identifier.get(UF_CALLER);                                         \
+        if (records(reinterpret_cast<const void*>(function))) record_free(block, UF_CALLER);       \
+        return function arguments;                                                                 \
+    }
+
+UF_NEW(new, "_Znwm", (size_t size), (size))
+UF_NEW(new_array, "_Znam", (size_t size), (size))
+UF_NEW(new_nothrow, "_ZnwmRKSt9nothrow_t", (size_t size, const Nothrow* tag), (size, tag))
+UF_NEW(new_array_nothrow, "_ZnamRKSt9nothrow_t", (size_t size, const Nothrow* tag), (size, tag))
+UF_NEW(new_aligned, "_ZnwmSt11align_val_t", (size_t size, size_t alignment), (size, alignment))
+UF_NEW(new_array_aligned, "_ZnamSt11align_val_t", (size_t size, size_t alignment), (size, alignment))
+UF_NEW(new_aligned_nothrow, "_ZnwmSt11align_val_tRKSt9nothrow_t",
+       (size_t size, size_t alignment, const Nothrow* tag), (size, alignment, tag))
+UF_NEW(new_array_aligned_nothrow, "_ZnamSt11align_val_tRKSt9nothrow_t",
+       (size_t size, size_t alignment, const Nothrow* tag), (size, alignment, tag))
+
+UF_DELETE(delete, "_ZdlPv", (void* block), (block))
+UF_DELETE(delete_array, "_ZdaPv", (void* block), (block))
+UF_DELETE(delete_nothrow, "_ZdlPvRKSt9nothrow_t", (void* block, const Nothrow* tag), (block, tag))
+UF_DELETE(delete_array_nothrow, "_ZdaPvRKSt9nothrow_t", (void* block, const Nothrow* tag), (block, tag))
+UF_DELETE(delete_sized, "_ZdlPvm", (void* block, size_t size), (block, size))
+UF_DELETE(delete_array_sized, "_ZdaPvm", (void* block, size_t size), (block, size))
+UF_DELETE(delete_aligned, "_ZdlPvSt11align_val_t", (void* block, size_t alignment), (block, alignment))
+UF_DELETE(delete_array_aligned, "_ZdaPvSt11align_val_t", (void* block, size_t alignment), (block, alignment))
+UF_DELETE(delete_sized_aligned, "_ZdlPvmSt11align_val_t", (void* block, size_t size, size_t alignment),
+          (block, size, alignment))
+UF_DELETE(delete_array_sized_aligned, "_ZdaPvmSt11align_val_t", (void* block, size_t size, size_t alignment),
+          (block, size, alignment))
+UF_DELETE(delete_aligned_nothrow, "_ZdlPvSt11align_val_tRKSt9nothrow_t",
+          (void* block, size_t alignment, const Nothrow* tag), (block, alignment, tag))
+UF_DELETE(delete_array_aligned_nothrow, "_ZdaPvSt11align_val_tRKSt9nothrow_t",
+          (void* block, size_t alignment, const Nothrow* tag), (block, alignment, tag))

@@ -1,0 +1,39 @@
+// The session: this process image's tie to the collector, which is the mapped table and nothing else.
+//
+// The gate is a page of its own that the kernel wipes in a forked child (MADV_WIPEONFORK), also after a raw
+// clone that ran no atfork handler: so a child finds its gate closed and asks for a table of its own before
+// it records anything, and never writes into its parent's. A vfork child shares the page with its parent, and
+// its memory too.
+#pragma once
+#include "preload/table_view.h"
+
+namespace unfreed::preload {
+
+struct Gate {
+    Table* table;    // null: closed. Set last (release) when a session starts
+    uint32_t state;  // SessionState; 0 in a wiped page
+};
+
+// Never null: a closed gate in static memory before the page is there.
+extern Gate* gate;
+
+// Changes whenever what threads remember may no longer hold: with every session, and when code is unloaded.
+extern uint32_t generation;
+
+inline uint32_t current_generation() {
+    return __atomic_load_n(&generation, __ATOMIC_ACQUIRE);
+}
+void code_was_unloaded();
+
+// The table to record into, or null: no collector, stopped, refused, not yet. FAST when the gate is open.
+Table* start_session();
+inline Table* open_table() {
+    Table* table = __atomic_load_n(&gate->table, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(table == nullptr, 0)) return start_session();
+    return table;
+}
+
+// The collector wants no more: closes the gate for good.
+void stop_session();
+
+}

@@ -1,0 +1,109 @@
+// StackCache: whole stacks that a thread has unwound, each with all the slots that prove it (stack_record.h).
+//
+// Programs allocate from few places and often from the same stacks again, in turn. At one place (return
+// address, sp) the frames outwards nearly always have the same sizes, so the slots of the stack seen there
+// last are where the next one's slots are too: one pass over them tells whether it is that same stack, and
+// hashes what they hold, and that hash finds any other stack of the place that was seen. A hash only finds;
+// what answers is the comparison of every slot.
+#pragma once
+#include "preload/stack_record.h"
+
+namespace unfreed::preload {
+
+constexpr int kSlotsPerGroup = 4;
+constexpr int kMaxGroups = 26;  // stacks with more than 104 slots are walked each time
+
+struct SlotGroup {
+    uint16_t offset[kSlotsPerGroup];  // in 8 bytes from sp
+    uint64_t value[kSlotsPerGroup];
+};
+
+// 17 cache lines: an odd number spreads the entries' first lines over all sets.
+struct alignas(64) CachedStack {
+    uint64_t pc;  // key; 0: empty
+    uint64_t sp;  // key
+    uint64_t rbp;
+    uint32_t leaf;  // the trie's leaf: path and function
+    uint8_t function;
+    uint8_t groups;
+    bool uses_rbp;    // rbp in its register matters
+    bool one_by_one;  // not on the thread's own stack: see stack_record.h
+    SlotGroup group[kMaxGroups];
+};
+static_assert(sizeof(CachedStack) == 17 * 64, "an odd number of cache lines");
+
+constexpr uint32_t kCachedStacks = 1024;
+constexpr uint32_t kPlaces = 1024;
+
+struct StackCache {
+    uint16_t last_at[kPlaces];  // place -> the entry that was right there last
+    uint32_t bypass;            // captures to go without the cache
+    uint32_t window;            // captures in this window of measurement
+    uint32_t hits;
+    uint64_t victim;  // turns, to choose between two places for an entry
+    CachedStack entry[kCachedStacks];
+};
+
+struct Place {
+    uint64_t pc, sp, rbp;  // return address of the hook, the caller's sp after it returns, the caller's rbp
+    uint8_t function;      // uf_function
+};
+
+inline bool is_key(const CachedStack& entry, const Place& at) {
+    return entry.pc == at.pc && entry.sp == at.sp && entry.function == at.function &&
+           (!entry.uses_rbp || entry.rbp == at.rbp);
+}
+
+inline bool group_differs(const SlotGroup& group, const uint64_t* stack) {
+    return ((stack[group.offset[0]] ^ group.value[0]) | (stack[group.offset[1]] ^ group.value[1]) |
+            (stack[group.offset[2]] ^ group.value[2]) | (stack[group.offset[3]] ^ group.value[3])) != 0;
+}
+
+inline bool slots_hold(const CachedStack& entry, const Place& at) {
+    const auto* stack = reinterpret_cast<const uint64_t*>(at.sp);
+    for (int i = 0; i < entry.groups; i++) {
+        const SlotGroup& group = entry.group[i];
+        if (__builtin_expect(entry.one_by_one, 0)) {
+            for (int slot = 0; slot < kSlotsPerGroup; slot++)
+                if (load(at.sp + 8ull * group.offset[slot]) != group.value[slot]) return false;
+        } else if (group_differs(group, stack)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// What the slots of the stack seen last at this place hold now: differs from it at all, and a hash of it.
+struct Contents {
+    bool same;
+    uint64_t hash;
+};
+
+inline Contents read_contents(const CachedStack& last, const Place& at) {
+    const auto* stack = reinterpret_cast<const uint64_t*>(at.sp);
+    uint64_t lane[kSlotsPerGroup] = {at.pc, at.sp, at.function, 0};
+    uint64_t difference = 0;
+    for (int i = 0; i < last.groups; i++) {
+        const SlotGroup& group = last.group[i];
+        for (int slot = 0; slot < kSlotsPerGroup; slot++) {
+            uint64_t held = stack[group.offset[slot]];
+            difference |= held ^ group.value[slot];
+            lane[slot] = (lane[slot] ^ held) * 0x9e3779b97f4a7c15ull;
+        }
+    }
+    uint64_t hash = (lane[0] ^ (lane[1] >> 29)) * 0xd6e8feb86659fd93ull +
+                    (lane[2] ^ (lane[3] >> 31)) * 0xa0761d6478bd642full;
+    return Contents{difference == 0, hash ^ (hash >> 32)};
+}
+
+inline uint32_t place_of(const Place& at) {
+    uint64_t x = (at.pc ^ at.sp * 0x9e3779b97f4a7c15ull) * 0xd6e8feb86659fd93ull;
+    return static_cast<uint32_t>(x >> 40) & (kPlaces - 1);
+}
+
+// Where an entry with this hash may be: two neighbours.
+inline uint32_t set_of(uint64_t hash) {
+    return static_cast<uint32_t>(hash) & (kCachedStacks - 2);
+}
+
+}

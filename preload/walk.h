@@ -1,0 +1,38 @@
+// One step of the walk: from a frame's state to its caller's, by the rule of its pc, noting all that it read.
+#pragma once
+#include "preload/thread.h"
+
+namespace unfreed::preload {
+
+enum class StepEnd : uint8_t {
+    kStepped,
+    kOutermost,  // the stack ends here, as its unwind information says
+    kNoRule,     // code without unwind information, and no frame pointer to go by
+    kBadMemory,  // a slot is not readable, or the step would not move outwards
+    kTooManyChecks,
+    kNeedsRegisters,  // needs registers that a walk by rules does not follow: walk_all()
+};
+
+struct Walk {
+    Thread* thread;
+    Table* table;
+    NewFrames* frames;
+    uint64_t rbp;        // of the hook's caller
+    uint64_t low, high;  // [low, high) is readable
+    bool own_stack;      // nothing outside of the thread's own stack was read
+    bool by_frame_pointer;
+};
+
+// From frames->frame[index] to its caller. Fills frame[index].node_pc always; `next`, and the slot that its
+// pc was read from, when stepped (slot 0: the pc of an interrupted frame, which is among the checks).
+StepEnd step(Walk* walk, int index, Frame* next, uint64_t* slot);
+
+// Makes [walk->low, walk->high) the thread's own stack if `sp` is on it.
+void find_stack(Walk* walk, uint64_t sp);
+
+// The walk with all registers, from the hook's own frame: for stacks with frames that need more than (pc, sp,
+// rbp). Fills `frames` from the frame at `at` outwards, without slots and checks: such a stack is walked
+// afresh each time.
+StepEnd walk_all(Walk* walk, const Place& at);
+
+}
