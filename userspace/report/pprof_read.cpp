@@ -44,6 +44,8 @@ constexpr std::uint32_t bytes(Field field) {
     return tag_and_type(field, kBytes);
 }
 
+constexpr std::int64_t kLargestValue = std::int64_t{1} << 60;
+
 // A file's ids (any numbers) as indices, in the order of their first mention.
 class IdMap {
   public:
@@ -561,6 +563,11 @@ void PprofReader::resolve_samples() {
             } else if (key == kLabelAge && label.number >= 0) {
                 sample.age = label.number;
             }
+        }
+    }
+    for (const std::int64_t value : values_) {
+        if (value > kLargestValue || value < -kLargestValue) {
+            stream_.corrupt("a value is out of all measure");
         }
     }
     profile_.samples.reserve(leaves_.size());

@@ -1,0 +1,34 @@
+// Filter: which samples a view is about (report --focus, --ignore, --pid, --min-age, --domain).
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "userspace/report/profile.h"
+
+namespace unfreed {
+
+// A POSIX extended regular expression, searched for anywhere in a text.
+class Pattern {
+  public:
+    Pattern(const std::string& option, const std::string& expression);  // Error (2) when it is none
+    bool matches(const std::string& text) const;
+
+  private:
+    struct Compiled;
+    std::shared_ptr<const Compiled> compiled_;
+};
+
+struct Filter {
+    std::optional<Pattern> focus;   // some function, file or module on the path matches
+    std::optional<Pattern> ignore;  // none does
+    std::optional<std::uint32_t> pid;
+    std::optional<std::string> domain;
+    std::int64_t min_age = 0;  // seconds: allocated at least that long ago, for sure
+};
+
+// Leaves the samples that pass, in their order.
+void apply(const Filter& filter, Profile& profile);
+
+}  // namespace unfreed
