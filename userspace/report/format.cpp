@@ -63,6 +63,30 @@ std::string without_middle(std::string_view name, std::size_t width) {
     return std::string(name.substr(0, head)) + "..." + std::string(name.substr(tail));
 }
 
+// Bytes of the UTF-8 character that `text` starts with; 0: it is none, or one that XML forbids.
+std::size_t character_size(std::string_view text) {
+    const auto byte = [text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+    const std::size_t size = byte(0) < 0x80   ? 1
+                             : byte(0) < 0xc2 ? 0
+                             : byte(0) < 0xe0 ? 2
+                             : byte(0) < 0xf0 ? 3
+                             : byte(0) < 0xf5 ? 4
+                                              : 0;
+    if (size > text.size()) {
+        return 0;
+    }
+    for (std::size_t i = 1; i < size; ++i) {
+        if (!is_continuation(text[i])) {
+            return 0;
+        }
+    }
+    const bool too_long = (byte(0) == 0xe0 && byte(1) < 0xa0) || (byte(0) == 0xf0 && byte(1) < 0x90);
+    const bool surrogate = byte(0) == 0xed && byte(1) >= 0xa0;
+    const bool too_large = byte(0) == 0xf4 && byte(1) >= 0x90;
+    const bool not_a_character = byte(0) == 0xef && byte(1) == 0xbf && byte(2) >= 0xbe;
+    return too_long || surrogate || too_large || not_a_character ? 0 : size;
+}
+
 }  // namespace
 
 std::string bytes_text(std::int64_t bytes) {
@@ -143,11 +167,16 @@ std::string time_text(std::int64_t unix_nanos) {
 }
 
 std::string printable(std::string_view text) {
-    std::string line(text);
-    for (char& c : line) {
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-            c = '?';
+    std::string line;
+    line.reserve(text.size());
+    while (!text.empty()) {
+        const std::size_t size = character_size(text);
+        if (size == 0 || (size == 1 && (static_cast<unsigned char>(text[0]) < 0x20 || text[0] == 0x7f))) {
+            line += '?';
+        } else {
+            line += text.substr(0, size);
         }
+        text.remove_prefix(std::max<std::size_t>(size, 1));
     }
     return line;
 }

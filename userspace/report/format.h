@@ -19,7 +19,8 @@ std::string age_text(const CallTree::Ages& ages);  // "10 s to 1 min old"; empty
 std::string duration_text(std::int64_t nanos);     // "3.21 s"
 std::string time_text(std::int64_t unix_nanos);    // "2026-11-21 12:45:39", local time
 
-// One line of a text that a terminal cannot be harmed by: control characters become '?'.
+// One line of valid UTF-8 that neither a terminal nor an XML reader can be harmed by: everything else becomes
+// '?'.
 std::string printable(std::string_view text);
 
 // A function's name in at most `width` columns (0: any): first its template arguments go, then its

@@ -1,0 +1,12 @@
+// What changed from one profile to a later one, as a profile whose values may be negative.
+#pragma once
+#include "userspace/report/profile.h"
+
+namespace unfreed {
+
+// `after` minus `before`. Views merge call paths by name, so that equal ones cancel out wherever the program
+// was loaded. When the two were not made by the same builds, lines are taken out of both (they may have
+// moved), and a note says so.
+Profile difference(const Profile& before, Profile after);
+
+}  // namespace unfreed

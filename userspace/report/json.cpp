@@ -1,0 +1,90 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "userspace/report/call_tree.h"
+#include "userspace/report/format.h"
+#include "userspace/report/pprof_fields.h"
+#include "userspace/report/views.h"
+
+namespace unfreed {
+namespace {
+
+std::string quoted(std::string_view text) {
+    std::string json = "\"";
+    for (const char c : printable(text)) {
+        if (c == '"' || c == '\\') {
+            json += '\\';
+        }
+        json += c;
+    }
+    return json += '"';
+}
+
+std::string list(const std::vector<std::string>& lines) {
+    std::string json = "[";
+    for (const std::string& line : lines) {
+        json += (json.size() == 1 ? "" : ", ") + quoted(line);
+    }
+    return json += ']';
+}
+
+}  // namespace
+
+void write_json(const Profile& profile, const ViewOptions& options, std::ostream& out) {
+    const CallTree tree = build_call_tree(profile, options.value, CallTree::MergeBy::kLine);
+    out << "{\n\"format\": 1,\n";
+    out << "\"command\": " << quoted(profile.command) << ",\n";
+    out << "\"backend\": " << quoted(profile.backend) << ",\n";
+    out << "\"sample_bytes\": " << profile.sample_bytes << ",\n";
+    out << fmt::format("\"time\": {:.3f},\n", static_cast<double>(profile.time_nanos) / 1e9);
+    out << fmt::format("\"duration\": {:.3f},\n", static_cast<double>(profile.duration_nanos) / 1e9);
+    out << "\"processes\": " << list(profile.processes) << ",\n";
+    out << "\"lost\": " << (profile.losses ? list(*profile.losses) : "null") << ",\n";
+    out << "\"notes\": " << list(profile.notes) << ",\n";
+    out << "\"difference\": " << (options.difference ? "true" : "false") << ",\n";
+    out << "\"value\": " << quoted(pprof::kSampleTypes[static_cast<std::size_t>(options.value)][0]) << ",\n";
+    out << "\"bytes\": " << tree.total[0].bytes << ",\n\"blocks\": " << tree.total[0].objects << ",\n";
+
+    out << "\"frames\": [";
+    const char* separator = "\n";
+    for (const CallTree::Frame& frame : tree.frames) {
+        out << separator << "{\"function\": " << quoted(profile.strings[frame.function]);
+        if (frame.file != 0) {
+            out << ", \"file\": " << quoted(profile.strings[frame.file]);
+        }
+        if (frame.line > 0) {
+            out << ", \"line\": " << frame.line;
+        }
+        if (frame.module != 0) {
+            out << ", \"module\": " << quoted(profile.strings[frame.module]);
+        }
+        out << '}';
+        separator = ",\n";
+    }
+    out << "\n],\n\"paths\": [";
+    separator = "\n";
+    std::vector<std::uint32_t> paths = tree.heaviest_paths();
+    paths.resize(std::min(paths.size(), options.top));
+    for (const std::uint32_t leaf : paths) {
+        out << separator << "{\"bytes\": " << tree.self[leaf].bytes
+            << ", \"blocks\": " << tree.self[leaf].objects;
+        if (tree.ages[leaf].oldest != Profile::kNoAge) {
+            out << ", \"youngest\": " << tree.ages[leaf].youngest
+                << ", \"oldest\": " << tree.ages[leaf].oldest;
+        }
+        out << ", \"frames\": [";
+        for (std::uint32_t node = leaf; node != 0; node = tree.nodes[node].caller) {
+            out << (node == leaf ? "" : ", ") << tree.nodes[node].location;
+        }
+        out << "]}";
+        separator = ",\n";
+    }
+    out << "\n]\n}\n";
+}
+
+}  // namespace unfreed
