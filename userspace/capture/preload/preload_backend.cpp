@@ -179,7 +179,7 @@ Snapshot PreloadBackend::snapshot(bool last) {
                         server_->other_versions()));
     if (snapshot.processes.empty() && address_space_.possible)
         snapshot.notes.push_back(
-            "nothing was recorded: no process loaded unfreed's library (was LD_PRELOAD cleared?)");
+            "nothing was recorded: the program allocated nothing, or unfreed's library was not loaded into it");
     return snapshot;
 }
 

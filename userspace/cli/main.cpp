@@ -1,0 +1,79 @@
+// The unfreed command.
+//   1. Words after -- belong to the command that `run` starts: no option parser sees them.
+//   2. The rest names a verb, and the verb declares its own options.
+//   3. The verb runs; its result is the exit code.
+//   4. Whatever cannot be done is one line on standard error and a documented exit code (userspace/error.h).
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "userspace/cli/commands.h"
+#include "userspace/error.h"
+
+namespace {
+
+int fail(std::string line, int exit_code) {
+    std::replace(line.begin(), line.end(), '\n', ' ');
+    fmt::print(stderr, "unfreed: {}\n", line);
+    return exit_code;
+}
+
+int run_verb(int argument_count, char** arguments) {
+    // 1.
+    const std::vector<std::string> words(arguments + std::min(argument_count, 1), arguments + argument_count);
+    const auto separator = std::find(words.begin(), words.end(), "--");
+    std::vector<std::string> ours(words.begin(), separator);
+    std::vector<std::string> command;
+    if (!words.empty() && words.front() == "run" && separator != words.end())
+        command.assign(separator + 1, words.end());
+    else
+        ours = words;
+
+    // 2.
+    CLI::App app("Which memory a program has not freed, and which code asked for it.", "unfreed");
+    unfreed::Verb chosen;
+    app.set_version_flag("--version", "unfreed " UNFREED_VERSION);
+    app.require_subcommand(1);
+    unfreed::add_run_command(app, command, chosen);
+#ifdef UNFREED_HAS_EBPF
+    unfreed::add_attach_command(app, chosen);
+#endif
+    unfreed::add_report_command(app, chosen);
+    unfreed::add_diff_command(app, chosen);
+    unfreed::add_check_command(app, chosen);
+    std::reverse(ours.begin(), ours.end());  // as CLI11 wants them
+    try {
+        app.parse(ours);
+    } catch (const CLI::Success& wanted) {  // --help, --version
+        return app.exit(wanted);
+    } catch (const CLI::ParseError& error) {
+        return fail(fmt::format("wrong command line: {}; see unfreed --help", error.what()),
+                    unfreed::kExitUsage);
+    }
+
+    // 3.
+    return chosen();
+}
+
+}  // namespace
+
+int main(int argument_count, char** arguments) {
+    // 4.
+    try {
+        return run_verb(argument_count, arguments);
+    } catch (const unfreed::Error& error) {
+        return fail(error.what(), error.exit_code);
+    } catch (const std::bad_alloc&) {
+        return fail("out of memory: the system gave no more; end other processes",
+                    unfreed::kExitUnfreedFailed);
+    } catch (const std::exception& error) {
+        return fail(fmt::format("an error in unfreed: {}; please report it", error.what()),
+                    unfreed::kExitUnfreedFailed);
+    }
+}
