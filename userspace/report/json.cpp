@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "userspace/report/call_tree.h"
+#include "userspace/report/comments.h"
 #include "userspace/report/format.h"
 #include "userspace/report/pprof_fields.h"
 #include "userspace/report/views.h"
@@ -44,7 +45,7 @@ void write_json(const Profile& profile, const ViewOptions& options, std::ostream
     out << fmt::format("\"time\": {:.3f},\n", static_cast<double>(profile.time_nanos) / 1e9);
     out << fmt::format("\"duration\": {:.3f},\n", static_cast<double>(profile.duration_nanos) / 1e9);
     out << "\"processes\": " << list(profile.processes) << ",\n";
-    out << "\"lost\": " << (profile.losses ? list(*profile.losses) : "null") << ",\n";
+    out << "\"loss_statement\": " << list(loss_statement(profile)) << ",\n";
     out << "\"notes\": " << list(profile.notes) << ",\n";
     out << "\"difference\": " << (options.difference ? "true" : "false") << ",\n";
     out << "\"value\": " << quoted(pprof::kSampleTypes[static_cast<std::size_t>(options.value)][0]) << ",\n";

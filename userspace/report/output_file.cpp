@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <climits>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -35,6 +36,13 @@ OutputFile::OutputFile(std::string path) : path_(std::move(path)), target_(path_
         temporary_.clear();
         throw Error(path_, std::string("cannot be written: ") + std::strerror(error_number),
                     "choose another place with -o");
+    }
+}
+
+OutputFile::OutputFile(int descriptor) : path_("standard output") {
+    descriptor_ = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+    if (descriptor_ < 0) {
+        fail(errno);
     }
 }
 
@@ -82,6 +90,25 @@ void OutputFile::commit() {
     if (close(descriptor) != 0) {
         fail(errno);
     }
+}
+
+OutputStream::OutputStream(OutputFile& file) : std::ostream(this), file_(file) {
+    setp(buffer_, buffer_ + sizeof buffer_);
+    exceptions(std::ios::badbit);
+}
+
+int OutputStream::overflow(int c) {
+    sync();
+    if (c == EOF) {
+        return 0;
+    }
+    return sputc(static_cast<char>(c));
+}
+
+int OutputStream::sync() {
+    file_.write(pbase(), static_cast<std::size_t>(pptr() - pbase()));
+    setp(buffer_, buffer_ + sizeof buffer_);
+    return 0;
 }
 
 void check_writable(const std::string& path) {

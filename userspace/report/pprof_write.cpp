@@ -260,4 +260,9 @@ void write_pprof(const Profile& profile, const std::string& path) {
     file.commit();
 }
 
+void write_pprof(const Profile& profile, int descriptor) {
+    OutputFile file(descriptor);
+    PprofWriter(profile, file).write();
+}
+
 }  // namespace unfreed

@@ -23,6 +23,9 @@ void check_writable(const std::string& path);
 // Gzip'd pprof. Written beside `path`, synced and renamed: on any Error (125) an older file is as it was.
 void write_pprof(const Profile& profile, const std::string& path);
 
+// The same into an open descriptor, in place (standard output).
+void write_pprof(const Profile& profile, int descriptor);
+
 // Any pprof file, gzip'd or not. Error (125) that says whether it is missing, truncated, corrupt or foreign.
 Profile read_pprof(const std::string& path);
 
