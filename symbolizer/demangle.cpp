@@ -50,4 +50,8 @@ std::string demangle(const std::string& name) {
     return name;
 }
 
+std::string without_clone_suffix(const std::string& name) {
+    return name.starts_with("_Z") ? name.substr(0, name.find('.')) : name;
+}
+
 }  // namespace unfreed::symbolizer

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "symbolizer/debug_file.h"
+#include "symbolizer/demangle.h"
 #include "symbolizer/die_name.h"
 #include "symbolizer/inline_frames.h"
 #include "symbolizer/unit_ranges.h"
@@ -20,6 +21,26 @@ struct Place {
 
 std::string text_or_empty(const char* text) {
     return text == nullptr ? std::string() : std::string(text);
+}
+
+Dwarf_Files* files_of(Dwarf_Die& unit) {
+    Dwarf_Files* files = nullptr;
+    std::size_t count = 0;
+    return dwarf_getsrcfiles(&unit, &files, &count) == 0 ? files : nullptr;
+}
+
+// As dwarf_decl_file(), which aborts (in elfutils 0.188) when a unit's line table is damaged or split off.
+// The number counts in the file table of the unit that the attribute stands in, which may be another one than
+// the DIE's.
+std::string declaration_file(Dwarf_Die& function) {
+    Dwarf_Attribute attribute;
+    Dwarf_Word file = 0;
+    Dwarf_Die unit;
+    if (dwarf_formudata(dwarf_attr_integrate(&function, DW_AT_decl_file, &attribute), &file) != 0 ||
+        dwarf_cu_info(attribute.cu, nullptr, nullptr, &unit, nullptr, nullptr, nullptr, nullptr) != 0)
+        return {};
+    Dwarf_Files* files = files_of(unit);
+    return files == nullptr ? std::string() : text_or_empty(dwarf_filesrc(files, file, nullptr, nullptr));
 }
 
 // Where the code that is inlined into the caller was called.
@@ -48,12 +69,6 @@ bool mangles(int language) {
         default:
             return false;
     }
-}
-
-// GCC's and clang's copies and parts of one function ("f.constprop.0", "f.cold") are the one function of the
-// source.
-std::string without_clone_suffix(const std::string& name) {
-    return name.starts_with("_Z") ? name.substr(0, name.find('.')) : name;
 }
 
 }  // namespace
@@ -114,11 +129,8 @@ void DwarfSource::name_unit(Dwarf_Off offset, std::span<Query* const> queries, F
     Unit unit;
     if (dwarf_offdie(dwarf_, offset, &unit.die) == nullptr) return;
     has_units_ = true;
-    std::size_t count = 0;
-    if (dwarf_getsrcfiles(&unit.die, &unit.files, &count) == 0)
-        has_lines_ = true;
-    else
-        unit.files = nullptr;
+    unit.files = files_of(unit.die);
+    has_lines_ |= unit.files != nullptr;
     unit.mangles = mangles(dwarf_srclang(&unit.die));
 
     // A split unit's functions are in its .dwo, its lines here.
@@ -175,7 +187,7 @@ const DwarfSource::NamedDie& DwarfSource::named(Dwarf_Die& function) {
     if (!result.is_linkage_name) result.name = source_name(function);
     int line = 0;
     if (dwarf_decl_line(&function, &line) == 0 && line > 0) result.line = static_cast<std::uint32_t>(line);
-    result.file = text_or_empty(dwarf_decl_file(&function));
+    result.file = declaration_file(function);
     return result;
 }
 

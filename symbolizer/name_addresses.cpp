@@ -18,6 +18,12 @@ bool is_anonymous(std::string_view path) {
     return path.empty() || path.starts_with("[") || path.starts_with("//anon");
 }
 
+// The kernel's mark on the path of a file that was deleted, or replaced by another, while it was mapped.
+std::string without_deleted(const std::string& path) {
+    static constexpr std::string_view kMark = " (deleted)";
+    return path.ends_with(kMark) ? path.substr(0, path.size() - kMark.size()) : path;
+}
+
 // The file as it was when the process ran: the one that the caller can still reach (even deleted or
 // replaced), else the one at the path.
 ElfFile::Opened open_module(const ModuleInput& module) {
@@ -26,7 +32,7 @@ ElfFile::Opened open_module(const ModuleInput& module) {
         ElfFile::Opened opened = ElfFile::open(module.open_path);
         if (opened.file != nullptr) return opened;
     }
-    return ElfFile::open(module.path);
+    return ElfFile::open(without_deleted(module.path));
 }
 
 // The files that names of one module come from.

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <optional>
 
+#include "symbolizer/demangle.h"
+
 namespace unfreed::symbolizer {
 namespace {
 
@@ -166,10 +168,15 @@ void SymbolSource::name(std::span<Query> queries, FunctionTable& functions) {
     for (std::size_t i = 0; i < queries.size(); ++i) {
         if (covers[i].nearest) nearest = covers[i].nearest;
         if (queries[i].whole) continue;
+        const Symbol* symbol = nullptr;
         if (covers[i].sized)
-            queries[i].finish(without_version(covers[i].sized->name), functions);
+            symbol = &*covers[i].sized;
         else if (nearest && nearest->size == 0 && queries[i].address < nearest->section_end)
-            queries[i].finish(without_version(nearest->name), functions);
+            symbol = &*nearest;
+        if (symbol == nullptr) continue;
+        const std::string name = without_version(symbol->name);
+        const bool known_by_dwarf = !queries[i].owner_fallback.empty();
+        queries[i].finish(known_by_dwarf ? without_clone_suffix(name) : name, functions);
     }
 }
 
