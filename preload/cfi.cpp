@@ -416,6 +416,11 @@ bool find_cfi_row(const CodeObject& object, uint64_t pc, CfiRow* row) {
     return program.run(fde.program, fde.pc_begin, pc, initial);
 }
 
+bool is_made_up_return_address(const CodeObject& object, uint64_t pc) {
+    Fde before, at;
+    return !find_fde(object, pc - 1, &before) && find_fde(object, pc, &at) && at.pc_begin == pc;
+}
+
 Expression row_expression(const CodeObject& object, int32_t value) {
     DwarfReader block =
         reader_at(address_of(object.eh_frame_hdr) + static_cast<uint64_t>(int64_t{value}), object);

@@ -70,6 +70,11 @@ struct CfiRow {
 // False: there is no information for `pc`, or it is malformed or uses what x86-64 does not.
 bool find_cfi_row(const CodeObject& object, uint64_t pc, CfiRow* row);
 
+// Does a function begin at `pc`, and no other row hold just before it? A return address like that was not
+// left by a call: makecontext() and its kind write the address of an exit routine there, and the stack ends
+// with it.
+bool is_made_up_return_address(const CodeObject& object, uint64_t pc);
+
 // The expression that a row's value or cfa_value stands for.
 Expression row_expression(const CodeObject& object, int32_t value);
 

@@ -384,7 +384,11 @@ class Caller {
 Step full_step(Registers& registers, const CodeObject* object, const StackMemory& memory) {
     const uint64_t pc = registers.r[kReturnAddress];
     CfiRow row;
-    if (!object || !find_cfi_row(*object, registers.exact ? pc : pc - 1, &row)) return Step::kNoCfi;
+    if (!object) return Step::kNoCfi;
+    if (!find_cfi_row(*object, registers.exact ? pc : pc - 1, &row)) {
+        const bool ends = !registers.exact && is_made_up_return_address(*object, pc);
+        return ends ? Step::kOutermost : Step::kNoCfi;
+    }
     switch (row.rule[kReturnAddress]) {
         case RegisterRule::kUndefined:
             return Step::kOutermost;

@@ -132,7 +132,11 @@ bool caller_is_at_cfa(const CfiRow& row) {
 Rule make_rule(const CodeObject* object, uint64_t lookup_pc) {
     Rule rule{lookup_pc, 0, kCfaNoCfi, kRbpSame, 0};
     CfiRow row;
-    if (!object || !find_cfi_row(*object, lookup_pc, &row)) return rule;
+    if (!object) return rule;
+    if (!find_cfi_row(*object, lookup_pc, &row)) {
+        if (is_made_up_return_address(*object, lookup_pc + 1)) rule.cfa = kCfaOutermost;
+        return rule;
+    }
     const Rule full{lookup_pc, 0, kCfaFull, kRbpSame, 0};
     if (row.signal_frame) return full;
     if (row.rule[kReturnAddress] == RegisterRule::kUndefined) {

@@ -17,7 +17,7 @@ enum CfaRule : uint8_t {
     kCfaSp,         // CFA = sp + cfa_offset
     kCfaRbp,        // CFA = rbp + cfa_offset
     kCfaDerefRbp,   // CFA = *(rbp + cfa_offset): gcc's realigned stack
-    kCfaOutermost,  // no caller: the stack ends with this frame
+    kCfaOutermost,  // no caller: the stack ends with this frame, by its row or as nobody called it
     kCfaFull,       // only full_step() can: signal frames, other registers, expressions
     kCfaNoCfi,      // no unwind information for this pc
 };

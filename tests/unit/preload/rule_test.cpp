@@ -65,6 +65,11 @@ TEST_CASE("an undefined return address is the stack's end") {
     CHECK(rule_of({0x07, 16}).cfa == kCfaOutermost);
 }
 
+TEST_CASE("so is a return address where a function begins") {
+    CHECK(rule_of({}, static_cast<uint64_t>(-1)).cfa == kCfaOutermost);
+    CHECK(rule_of({}, static_cast<uint64_t>(-2)).cfa == kCfaNoCfi);
+}
+
 TEST_CASE("what a rule cannot express is left to the full walk") {
     CHECK(rule_of({}, 0, "zRS").cfa == kCfaFull);                    // a signal frame
     CHECK(rule_of({0x0d, 10}).cfa == kCfaFull);                      // CFA from r10
