@@ -104,7 +104,7 @@ void restore_address_space_limit() {
     if (!text || started_before) return;
     struct {
         uint64_t soft, hard;
-    } limit;
+    } limit{};
     if (system_call(SYS_prlimit64, 0, 9 /* RLIMIT_AS */, 0, word(&limit)) != 0) return;
     uint64_t soft = decimal(text) + UF_TABLE_BYTES;
     limit.soft = soft < limit.hard ? soft : limit.hard;

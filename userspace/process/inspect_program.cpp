@@ -55,7 +55,7 @@ std::string find_command(const std::string& command, const char* search_path) {
     std::string unusable;
     while (!command.empty()) {
         const std::string_view folder = folders.substr(0, folders.find(':'));
-        const std::string candidate = (folder.empty() ? "." : std::string(folder)) + "/" + command;
+        std::string candidate = (folder.empty() ? "." : std::string(folder)) + "/" + command;
         if (is_regular_file(candidate)) {
             if (faccessat(AT_FDCWD, candidate.c_str(), X_OK, AT_EACCESS) == 0) return candidate;
             if (unusable.empty()) unusable = candidate;

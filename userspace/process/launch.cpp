@@ -54,7 +54,7 @@ struct Pipe {
 
 }  // namespace
 
-Launch::Launch(LaunchPlan plan, const CallerSignals& signals) {
+Launch::Launch(const LaunchPlan& plan, const CallerSignals& signals) {
     Pipe gate;
     Pipe result;
     pid_ = fork();

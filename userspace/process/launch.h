@@ -27,7 +27,7 @@ struct LaunchPlan {
 // for its id). Destroyed before open_gate(), it ends without having run anything.
 class Launch {
   public:
-    Launch(LaunchPlan plan, const CallerSignals& signals);
+    Launch(const LaunchPlan& plan, const CallerSignals& signals);
 
     pid_t pid() const { return pid_; }
 

@@ -35,7 +35,7 @@ std::string find_shim() {
 }
 
 std::string preload_first(const std::string& shim, const char* inherited) {
-    const std::string others = inherited != nullptr ? inherited : "";
+    std::string others = inherited != nullptr ? inherited : "";
     if (others.empty()) return shim;
     if (others == shim || others.starts_with(shim + ":") || others.starts_with(shim + " ")) return others;
     return shim + ":" + others;
