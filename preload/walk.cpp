@@ -138,6 +138,8 @@ __attribute__((noinline)) StepEnd step_fully(Walk* walk, int index, Frame* next,
 // Code without unwind information (JIT) that keeps a frame pointer.
 __attribute__((noinline)) StepEnd step_by_frame_pointer(Walk* walk, int index, Frame* next, uint64_t* slot) {
     const Frame& from = walk->frames->frame[index];
+    // The program's very first code (ld.so's _dl_start_user) has none: nothing is outside of the initial sp.
+    if (from.sp == reinterpret_cast<uint64_t>(__libc_stack_end)) return StepEnd::kOutermost;
     uint64_t rbp;
     StepEnd end = read_rbp(walk, index, &rbp);
     if (end != StepEnd::kStepped) return end;
