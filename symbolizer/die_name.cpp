@@ -70,9 +70,9 @@ std::string linkage_name(Dwarf_Die& function) {
     return name.empty() ? string_attribute(function, DW_AT_MIPS_linkage_name) : name;
 }
 
-std::string source_name(Dwarf_Die& function) {
+std::string source_name(Dwarf_Die& function, bool with_scopes) {
     const std::string name = string_attribute(function, DW_AT_name);
-    return name.empty() ? name : scopes_of(declaration_of(function)) + name;
+    return name.empty() || !with_scopes ? name : scopes_of(declaration_of(function)) + name;
 }
 
 }  // namespace unfreed::symbolizer

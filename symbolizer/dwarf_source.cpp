@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "symbolizer/debug_file.h"
 #include "symbolizer/demangle.h"
 #include "symbolizer/die_name.h"
 #include "symbolizer/inline_frames.h"
@@ -86,22 +85,35 @@ struct DwarfSource::Unit {
     }
 };
 
+// libdw keeps each line table that it has read until its handle is closed, some 50 bytes per line: a big
+// program's would be gigabytes, while each is needed once. Everything here refers to units by offset, so that
+// the handle can be changed between two of them.
+constexpr std::size_t kMostLinesHeld = 500'000;
+
 std::unique_ptr<DwarfSource> DwarfSource::open(const ElfFile& file, const Options& options) {
     if (file.section(".debug_info") == nullptr && file.section(".zdebug_info") == nullptr) return nullptr;
-    std::unique_ptr<DwarfSource> source(new DwarfSource);
-    source->dwarf_ = dwarf_begin_elf(file.elf(), DWARF_C_READ, nullptr);
-    if (source->dwarf_ == nullptr) return nullptr;
-    source->alternate_file_ = find_alternate_file(file, options);
-    if (source->alternate_file_ != nullptr) {
-        source->alternate_ = dwarf_begin_elf(source->alternate_file_->elf(), DWARF_C_READ, nullptr);
-        if (source->alternate_ != nullptr) dwarf_setalt(source->dwarf_, source->alternate_);
-    }
-    return source;
+    std::unique_ptr<DwarfSource> source(new DwarfSource(file, options));
+    return source->reopen() ? std::move(source) : nullptr;
 }
 
-DwarfSource::~DwarfSource() {
+bool DwarfSource::reopen() {
+    close();
+    lines_held_ = 0;
+    named_.clear();  // by addresses that libdw may give to others
+    dwarf_ = dwarf_begin_elf(file_.elf(), DWARF_C_READ, nullptr);
+    if (dwarf_ == nullptr) return false;
+    if (alternate_file_ != nullptr) {
+        alternate_ = dwarf_begin_elf(alternate_file_->elf(), DWARF_C_READ, nullptr);
+        if (alternate_ != nullptr) dwarf_setalt(dwarf_, alternate_);
+    }
+    return true;
+}
+
+void DwarfSource::close() {
     if (dwarf_ != nullptr) dwarf_end(dwarf_);
     if (alternate_ != nullptr) dwarf_end(alternate_);
+    dwarf_ = nullptr;
+    alternate_ = nullptr;
 }
 
 void DwarfSource::name(std::span<Query> queries, FunctionTable& functions) {
@@ -122,6 +134,7 @@ void DwarfSource::name(std::span<Query> queries, FunctionTable& functions) {
         if (i + 1 < found.size() && found[i + 1].unit == found[i].unit) continue;
         name_unit(found[i].unit, group, functions);
         group.clear();
+        if (lines_held_ > kMostLinesHeld && !reopen()) return;
     }
 }
 
@@ -131,6 +144,9 @@ void DwarfSource::name_unit(Dwarf_Off offset, std::span<Query* const> queries, F
     has_units_ = true;
     unit.files = files_of(unit.die);
     has_lines_ |= unit.files != nullptr;
+    Dwarf_Lines* lines = nullptr;
+    std::size_t count = 0;
+    if (dwarf_getsrclines(&unit.die, &lines, &count) == 0) lines_held_ += count;
     unit.mangles = mangles(dwarf_srclang(&unit.die));
 
     // A split unit's functions are in its .dwo, its lines here.
@@ -151,7 +167,7 @@ void DwarfSource::name_query(Unit& unit, std::span<Dwarf_Die> frames, Query& que
                              FunctionTable& functions) {
     Place place = unit.place_of(query.address);
     for (std::size_t i = frames.size(); i-- > 0;) {
-        const NamedDie& function = named(frames[i]);
+        const NamedDie& function = named(frames[i], unit.mangles);
         // The file of a line is that of the line table or of the call; the declaration may be in another.
         const std::string& file = place.file.empty() ? function.file : place.file;
         const std::uint32_t start_line = file == function.file ? function.line : 0;
@@ -174,7 +190,7 @@ void DwarfSource::name_query(Unit& unit, std::span<Dwarf_Die> frames, Query& que
     }
 }
 
-const DwarfSource::NamedDie& DwarfSource::named(Dwarf_Die& function) {
+const DwarfSource::NamedDie& DwarfSource::named(Dwarf_Die& function, bool has_scopes) {
     Dwarf_Attribute attribute;
     Dwarf_Die origin;
     const bool has_origin =
@@ -184,7 +200,7 @@ const DwarfSource::NamedDie& DwarfSource::named(Dwarf_Die& function) {
     if (!is_new) return result;
     result.name = linkage_name(function);
     result.is_linkage_name = !result.name.empty();
-    if (!result.is_linkage_name) result.name = source_name(function);
+    if (!result.is_linkage_name) result.name = source_name(function, has_scopes);
     int line = 0;
     if (dwarf_decl_line(&function, &line) == 0 && line > 0) result.line = static_cast<std::uint32_t>(line);
     result.file = declaration_file(function);

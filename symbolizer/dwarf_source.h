@@ -6,6 +6,7 @@
 #include <memory>
 #include <unordered_map>
 
+#include "symbolizer/debug_file.h"
 #include "symbolizer/elf_file.h"
 #include "symbolizer/name_source.h"
 
@@ -15,7 +16,7 @@ class DwarfSource final : public NameSource {
   public:
     // Null: the file has no DWARF. `file` outlives the source.
     static std::unique_ptr<DwarfSource> open(const ElfFile& file, const Options& options);
-    ~DwarfSource() override;
+    ~DwarfSource() override { close(); }
     DwarfSource(const DwarfSource&) = delete;
     DwarfSource& operator=(const DwarfSource&) = delete;
 
@@ -24,7 +25,10 @@ class DwarfSource final : public NameSource {
     bool has_inlines() const { return has_units_; }  // after name(): a unit of these addresses was found
 
   private:
-    DwarfSource() = default;
+    DwarfSource(const ElfFile& file, const Options& options)
+        : file_(file), alternate_file_(find_alternate_file(file, options)) {}
+    bool reopen();
+    void close();
     struct NamedDie {
         std::string name;
         bool is_linkage_name = false;
@@ -34,12 +38,14 @@ class DwarfSource final : public NameSource {
     struct Unit;
     void name_unit(Dwarf_Off unit, std::span<Query* const> queries, FunctionTable& functions);
     void name_query(Unit& unit, std::span<Dwarf_Die> frames, Query& query, FunctionTable& functions);
-    const NamedDie& named(Dwarf_Die& function);
+    const NamedDie& named(Dwarf_Die& function, bool has_scopes);
 
+    const ElfFile& file_;
     std::unique_ptr<ElfFile> alternate_file_;
     Dwarf* alternate_ = nullptr;
     Dwarf* dwarf_ = nullptr;
     std::unordered_map<const void*, NamedDie> named_;  // by the DIE that the function's calls refer to
+    std::size_t lines_held_ = 0;                       // by libdw, since the handle was opened
     bool has_lines_ = false;
     bool has_units_ = false;
 };
