@@ -1,58 +1,17 @@
 // The reader on whole programs that Go's own tools made, function by function: against `go tool nm`, `go tool
 // addr2line`, and what the running program says of itself.
-#include <fcntl.h>
-#include <libelf.h>
-#include <unistd.h>
-
+#include <algorithm>
 #include <catch2/catch.hpp>
-#include <cstdio>
 #include <fstream>
 #include <map>
-#include <memory>
-#include <sstream>
 
-#include "symbolizer/go/go_symbols.h"
+#include "tests/unit/go/programs.h"
 
 namespace {
 using unfreed::symbolizer::go::GoFrame;
-using unfreed::symbolizer::go::GoSymbols;
-
-std::string program(const std::string& name) {
-    return std::string(GO_PROGRAMS) + "/" + name;
-}
-
-struct OpenProgram {
-    explicit OpenProgram(const std::string& name) : descriptor(open(program(name).c_str(), O_RDONLY)) {
-        elf_version(EV_CURRENT);
-        elf.reset(elf_begin(descriptor, ELF_C_READ_MMAP, nullptr));
-        symbols = GoSymbols::open(elf.get());
-    }
-    ~OpenProgram() { close(descriptor); }
-    std::uint64_t entry(std::uint64_t index) const { return symbols->table().entry(index).value(); }
-    std::uint64_t count() const { return symbols->table().function_count(); }
-    std::uint64_t address_of(const std::string& function) const {
-        for (std::uint64_t i = 0; i < count(); ++i)
-            if (symbols->lookup(entry(i)).back().function == function) return entry(i);
-        return 0;
-    }
-
-    int descriptor;
-    std::unique_ptr<Elf, decltype(&elf_end)> elf{nullptr, elf_end};
-    std::optional<GoSymbols> symbols;
-};
-
-std::vector<std::string> output_of(const std::string& command) {
-    std::vector<std::string> lines;
-    const std::unique_ptr<FILE, decltype(&pclose)> pipe(popen(command.c_str(), "r"), pclose);
-    std::string line;
-    for (int c = 0; pipe != nullptr && (c = std::fgetc(pipe.get())) != EOF;) {
-        if (c == '\n')
-            lines.push_back(std::exchange(line, {}));
-        else
-            line.push_back(static_cast<char>(c));
-    }
-    return lines;
-}
+using unfreed::testing::OpenProgram;
+using unfreed::testing::output_of;
+using unfreed::testing::program;
 
 // A symbol's name as the line table writes it: without its calling convention, and with [...] for what stands
 // in brackets (cmd/link, pcln.go: nameOff). Symbols of types that modules share are hashed (symtab.go:
