@@ -12,6 +12,11 @@ constexpr std::uint64_t kMostSampleBytes = 1ull << 40;
 constexpr std::uint32_t kMostDepth = 1u << 20;
 constexpr double kLongestSeconds = 1e9;  // some thirty years
 
+// A check that says nothing in --help.
+CLI::Validator quiet(CLI::Validator check) {
+    return check.description("");
+}
+
 std::pair<std::string, std::string> parse_pair(const std::string& text) {
     const std::size_t colon = text.find(':');
     if (colon == std::string::npos || colon == 0 || colon + 1 == text.size() ||
@@ -29,25 +34,27 @@ void add_capture_options(CLI::App& app, CaptureOptions& options) {
         ->check([](const std::string& path) { return path.empty() ? "the name is empty" : ""; });
     app.add_option("--backend", options.backend, "how to record; auto takes preload where that can work")
         ->type_name("auto|preload|ebpf")
-        ->check(CLI::IsMember({"auto", "preload", "ebpf"}));
+        ->check(quiet(CLI::IsMember({"auto", "preload", "ebpf"})));
     app.add_option("--sample", options.settings.sample_bytes,
                    "mean bytes between recorded allocations (512KiB, 1MiB); 0, the default: every one")
         ->type_name("BYTES")
-        ->transform(CLI::AsSizeValue(false))
-        ->check(CLI::Range(std::uint64_t{0}, kMostSampleBytes));
+        ->transform(quiet(CLI::AsSizeValue(false)))
+        ->check(quiet(CLI::Range(std::uint64_t{0}, kMostSampleBytes)));
     app.add_option("--duration", options.duration_seconds,
                    "stop recording then and report; the program runs on, untraced")
         ->type_name("SECONDS")
-        ->check(CLI::Range(0.0, kLongestSeconds));
+        ->check(quiet(CLI::Range(0.0, kLongestSeconds)));
     app.add_option("--interval", options.interval_seconds,
                    "also write FILE.0001, FILE.0002 ... while it runs")
         ->type_name("SECONDS")
-        ->check(CLI::Range(0.01, kLongestSeconds));
-    app.add_flag("!--no-follow", options.settings.follow, "only the process itself, not its children");
+        ->check(quiet(CLI::Range(0.01, kLongestSeconds)));
+    app.add_flag_callback(
+        "--no-follow", [&options] { options.settings.follow = false; },
+        "only the process itself; default: its children too, over fork and exec");
     app.add_option("--depth", options.settings.depth,
                    "frames kept of each call path, from the allocation on (128)")
         ->type_name("N")
-        ->check(CLI::Range(std::uint32_t{1}, kMostDepth));
+        ->check(quiet(CLI::Range(std::uint32_t{1}, kMostDepth)));
     app.add_option_function<std::vector<std::string>>(
            "--pair",
            [&options](const std::vector<std::string>& pairs) {

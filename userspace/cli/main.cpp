@@ -53,6 +53,10 @@ int run_verb(int argument_count, char** arguments) {
     } catch (const CLI::Success& wanted) {  // --help, --version
         return app.exit(wanted);
     } catch (const CLI::ParseError& error) {
+        if (!words.empty() && !words.front().starts_with('-') &&
+            app.get_subcommand_no_throw(words.front()) == nullptr)
+            return fail(fmt::format("{}: there is no such verb; see unfreed --help", words.front()),
+                        unfreed::kExitUsage);
         return fail(fmt::format("wrong command line: {}; see unfreed --help", error.what()),
                     unfreed::kExitUsage);
     }
