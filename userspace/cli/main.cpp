@@ -53,12 +53,14 @@ int run_verb(int argument_count, char** arguments) {
     } catch (const CLI::Success& wanted) {  // --help, --version
         return app.exit(wanted);
     } catch (const CLI::ParseError& error) {
-        if (!words.empty() && !words.front().starts_with('-') &&
-            app.get_subcommand_no_throw(words.front()) == nullptr)
+        const auto named = [&](const CLI::App* verb) { return verb->get_name() == words.front(); };
+        if (!words.empty() && !words.front().starts_with('-') && app.get_subcommands(named).empty())
             return fail(fmt::format("{}: there is no such verb; see unfreed --help", words.front()),
                         unfreed::kExitUsage);
-        return fail(fmt::format("wrong command line: {}; see unfreed --help", error.what()),
-                    unfreed::kExitUsage);
+        const char* what_to_do = words.empty() || words.front() != "run" ? "see unfreed --help"
+                                 : separator == words.end() ? "unfreed run [options] -- COMMAND [ARG...]"
+                                                            : "see unfreed run --help";
+        return fail(fmt::format("wrong command line: {}; {}", error.what(), what_to_do), unfreed::kExitUsage);
     }
 
     // 3.
