@@ -21,8 +21,8 @@ namespace {
 constexpr double kWidth = 1200;
 constexpr double kMargin = 10;
 constexpr double kRow = 18;
-constexpr double kHeading = 86;              // above the highest frame
-constexpr double kFooting = 34;              // below the lowest
+constexpr double kHeading = 94;              // above the outermost frame
+constexpr double kFooting = 12;              // below the innermost
 constexpr double kColumn = 7.25;             // width of a character: flame_graph.js cuts names by it too
 constexpr double kNarrowest = 0.3 / kWidth;  // of the whole: narrower frames are not drawn
 
@@ -90,15 +90,14 @@ std::vector<Box> place(const Profile& profile, const CallTree& tree) {
     return boxes;
 }
 
-void write_box(const Profile& profile, const CallTree& tree, const Box& box, double bottom,
-               std::ostream& out) {
+void write_box(const Profile& profile, const CallTree& tree, const Box& box, std::ostream& out) {
     const bool is_root = box.node == 0;
     const CallTree::Frame frame = is_root ? CallTree::Frame{} : tree.frames[tree.nodes[box.node].location];
     const std::string& module = profile.strings[frame.module];
     const std::string name = is_root ? "all" : printable(profile.strings[frame.function]);
     const CallTree::Weight& total = tree.total[box.node];
     const double x = kMargin + box.x * (kWidth - 2 * kMargin);
-    const double y = bottom - static_cast<double>(box.depth + 1) * kRow;
+    const double y = kHeading + static_cast<double>(box.depth) * kRow;
     const double width = box.width * (kWidth - 2 * kMargin);
     const auto columns = static_cast<std::size_t>(std::max(0.0, (width - 6) / kColumn));
     const std::string label = columns < 3              ? ""
@@ -133,8 +132,7 @@ void write_flame_graph(const Profile& profile, const ViewOptions& options, std::
     for (const Box& box : boxes) {
         depth = std::max(depth, box.depth + 1);
     }
-    const double bottom = kHeading + static_cast<double>(std::max<std::size_t>(depth, 1)) * kRow;
-    const double height = bottom + kFooting;
+    const double height = kHeading + static_cast<double>(std::max<std::size_t>(depth, 1)) * kRow + kFooting;
 
     out << fmt::format(
         "<svg class=\"flame\" xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" "
@@ -143,7 +141,7 @@ void write_flame_graph(const Profile& profile, const ViewOptions& options, std::
     out << "<style>\n" << kFlameGraphCss << "</style>\n";
     out << fmt::format("<rect class=\"wide\" width=\"{}\" height=\"{}\" fill=\"#fff\"/>\n", kWidth, height);
     out << fmt::format("<text class=\"heading\" x=\"{}\" y=\"26\">{}</text>\n", kMargin,
-                       escaped(fit_name(profile.command.empty() ? "memory profile" : profile.command, 90)));
+                       escaped(fit_text(profile.command.empty() ? "memory profile" : profile.command, 90)));
     out << fmt::format("<text x=\"{}\" y=\"46\">{}</text>\n", kMargin,
                        escaped(amount_text(tree, options.difference)));
     const std::vector<std::string> losses = loss_statement(profile);
@@ -151,6 +149,7 @@ void write_flame_graph(const Profile& profile, const ViewOptions& options, std::
         "<text class=\"about\" x=\"{}\" y=\"64\">{}</text>\n", kMargin,
         escaped(losses[0] + (losses.size() > 1 ? fmt::format(" (and {} more causes)", losses.size() - 1)
                                                : std::string())));
+    out << fmt::format("<text class=\"detail\" x=\"{}\" y=\"84\"></text>\n", kMargin);
     out << "<foreignObject class=\"right\" data-right=\"210\" x=\"990\" y=\"10\" width=\"200\" height=\"26\">"
            "<input xmlns=\"http://www.w3.org/1999/xhtml\" type=\"text\" placeholder=\"search (regex)\" "
            "aria-label=\"search\"/></foreignObject>\n";
@@ -158,12 +157,11 @@ void write_flame_graph(const Profile& profile, const ViewOptions& options, std::
     out << "<g class=\"reset\" style=\"display:none\"><text class=\"right\" data-right=\"10\" x=\"1190\" "
            "y=\"70\">reset zoom</text></g>\n";
     for (const Box& box : boxes) {
-        write_box(profile, tree, box, bottom, out);
+        write_box(profile, tree, box, out);
     }
     if (boxes.empty()) {
         out << fmt::format("<text x=\"{}\" y=\"{}\">nothing to show</text>\n", kMargin, kHeading + kRow);
     }
-    out << fmt::format("<text class=\"detail\" x=\"{}\" y=\"{}\"></text>\n", kMargin, height - 12);
     if (!boxes.empty()) {
         out << "<script><![CDATA[\n" << kFlameGraphScript << "]]></script>\n";
     }

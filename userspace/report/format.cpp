@@ -51,18 +51,6 @@ std::size_t columns(std::string_view text) {
     return text.size() - static_cast<std::size_t>(std::count_if(text.begin(), text.end(), is_continuation));
 }
 
-std::string without_middle(std::string_view name, std::size_t width) {
-    std::size_t head = (width - 3) * 2 / 3;
-    std::size_t tail = name.size() - (width - 3 - head);
-    while (head > 0 && is_continuation(name[head])) {
-        --head;
-    }
-    while (tail < name.size() && is_continuation(name[tail])) {
-        ++tail;
-    }
-    return std::string(name.substr(0, head)) + "..." + std::string(name.substr(tail));
-}
-
 // Bytes of the UTF-8 character that `text` starts with; 0: it is none, or one that XML forbids.
 std::size_t character_size(std::string_view text) {
     const auto byte = [text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
@@ -181,17 +169,41 @@ std::string printable(std::string_view text) {
     return line;
 }
 
+std::string fit_text(std::string_view text, std::size_t width) {
+    std::string fitted = printable(text);
+    if (width == 0 || columns(fitted) <= width) {
+        return fitted;
+    }
+    // By bytes: a text with longer characters comes out shorter than it could be.
+    width = std::max<std::size_t>(width, 4);
+    std::size_t head = (width - 3) * 2 / 3;
+    std::size_t tail = fitted.size() - (width - 3 - head);
+    while (head > 0 && is_continuation(fitted[head])) {
+        --head;
+    }
+    while (tail < fitted.size() && is_continuation(fitted[tail])) {
+        ++tail;
+    }
+    return fitted.substr(0, head) + "..." + fitted.substr(tail);
+}
+
 std::string fit_name(std::string_view name, std::size_t width) {
     std::string fitted = printable(name);
     if (width == 0 || columns(fitted) <= width) {
         return fitted;
     }
-    fitted = without(fitted, '<', '>');
+    constexpr std::string_view kString =
+        "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >";
+    for (std::size_t at = fitted.find(kString); at != std::string::npos; at = fitted.find(kString, at)) {
+        fitted.replace(at, kString.size(), "std::string");
+    }
+    if (columns(fitted) > width) {
+        fitted = without(fitted, '<', '>');
+    }
     if (columns(fitted) > width) {
         fitted = without(fitted, '(', ')');
     }
-    width = std::max(width, kShortestName);
-    return columns(fitted) <= width ? fitted : without_middle(fitted, width);
+    return fit_text(fitted, std::max(width, kShortestName));
 }
 
 std::string source_text(const Profile& profile, const CallTree::Frame& frame) {

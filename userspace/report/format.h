@@ -23,7 +23,11 @@ std::string time_text(std::int64_t unix_nanos);    // "2026-11-21 12:45:39", loc
 // '?'.
 std::string printable(std::string_view text);
 
-// A function's name in at most `width` columns (0: any): first its template arguments go, then its
+// A text in at most `width` columns (0: any): its middle goes.
+std::string fit_text(std::string_view text, std::size_t width);
+
+// A function's name in at most `width` columns (0: any): first std::string's
+// arguments go, then all template arguments, then its
 // parameters, then its middle.
 std::string fit_name(std::string_view name, std::size_t width);
 

@@ -23,6 +23,7 @@ th { text-align: left; border-bottom: 2px solid #bbb; padding: 4px 12px 4px 0; }
 td { vertical-align: top; border-bottom: 1px solid #e4e4e4; padding: 4px 12px 4px 0; white-space: nowrap; }
 td:last-child { width: 100%; white-space: normal; font-family: "DejaVu Sans Mono", Menlo, monospace; font-size: 12px; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.graph { max-height: 75vh; overflow-y: auto; border-bottom: 1px solid #bbb; }
 summary { cursor: pointer; overflow-wrap: anywhere; }
 ol { margin: 4px 0; padding-left: 28px; overflow-wrap: anywhere; }
 .source { color: #777; }
@@ -67,7 +68,7 @@ void write_list(const char* heading, const std::vector<std::string>& lines, std:
 void write_html(const Profile& profile, const ViewOptions& options, std::ostream& out) {
     out << "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"/><title>"
         << escaped(profile.command.empty() ? "memory profile" : profile.command) << "</title><style>"
-        << kStyle << "</style></head>\n<body>\n<div>\n";
+        << kStyle << "</style></head>\n<body>\n<div class=\"graph\">\n";
     write_flame_graph(profile, options, out);
     out << "</div>\n";
 

@@ -40,7 +40,9 @@ class TextView {
 
     void write() {
         header();
-        processes();
+        if (!options_.difference) {
+            processes();
+        }
         const std::vector<std::uint32_t> paths = tree_.heaviest_paths();
         if (options_.difference) {
             std::vector<std::uint32_t> grown;
@@ -92,7 +94,7 @@ class TextView {
 
 void TextView::header() {
     if (!profile_.command.empty()) {
-        line("{}", bold(fit_name(profile_.command, options_.terminal.width)));
+        line("{}", bold(fit_text(profile_.command, options_.terminal.width)));
     }
     std::string how = profile_.backend.empty() ? "" : profile_.backend + ", " + sampling_text(profile_);
     if (profile_.time_nanos != 0) {
