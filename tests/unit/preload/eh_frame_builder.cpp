@@ -37,6 +37,8 @@ Bytes sleb(int64_t value) {
     return bytes;
 }
 
+EhFrameBuilder::EhFrameBuilder() : initial{0x0c, 7, 8, 0x90, 1} {}
+
 CodeObject EhFrameBuilder::build() {
     constexpr uint32_t kHeader = 24;  // what follows is aligned to 8
     Bytes cie = fixed(uint32_t{0}) + Bytes{version};

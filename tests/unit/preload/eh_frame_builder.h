@@ -18,10 +18,12 @@ Bytes operator+(Bytes left, const Bytes& right);
 struct EhFrameBuilder {
     static constexpr uint64_t kFunction = 0x5000'0000'1000, kFunctionSize = 0x100;
 
+    EhFrameBuilder();
+
     uint8_t version = 1;
     std::string augmentation = "zR";
-    uint8_t fde_encoding = 0x00;                 // absptr
-    Bytes initial = Bytes{0x0c, 7, 8, 0x90, 1};  // CFA = rsp + 8, the return address at CFA - 8
+    uint8_t fde_encoding = 0x00;  // absptr
+    Bytes initial;                // CFA = rsp + 8, the return address at CFA - 8
     Bytes instructions;
 
     // Valid for as long as the builder is, until the next call.

@@ -24,10 +24,15 @@ inline void keep_frame() {
     asm volatile("" ::: "memory");
 }
 
-// Keeps values from being known, and in use to here.
+// Keeps a value from being known, and in use to here.
+template <typename T>
+inline void opaque_one(T& value) {
+    asm volatile("" : "+r"(value)::"memory");
+}
+
 template <typename... T>
 inline void opaque(T&... values) {
-    (..., [&] { asm volatile("" : "+r"(values)::"memory"); }());
+    (opaque_one(values), ...);
 }
 
 __attribute__((noinline)) void leaf() {
@@ -143,6 +148,13 @@ class Handler {
     int number_;
     struct sigaction before_;
 };
+
+std::vector<uint64_t> seen_from_callback;
+
+void walk_from_callback() {
+    seen_from_callback = walk_with_frame_pointers();
+    keep_frame();
+}
 
 void raise_within(int depth) {
     if (depth > 0) {
@@ -285,17 +297,14 @@ TEST_CASE("walk: code without unwind information is stepped over by its frame po
     REQUIRE(page != MAP_FAILED);
     std::memcpy(page, kCode, sizeof(kCode));
     REQUIRE(mprotect(page, 4096, PROT_READ | PROT_EXEC) == 0);
-    static std::vector<uint64_t> direct, across;
     const std::vector<uint64_t> here = walk_with_frame_pointers();
-    reinterpret_cast<void (*)(void (*)())>(page)([] {
-        across = walk_with_frame_pointers();
-        keep_frame();
-    });
+    reinterpret_cast<void (*)(void (*)())>(page)(walk_from_callback);
     munmap(page, 4096);
-    // [lambda], [page], [this function], and from there on what was seen without the page in between.
+    // The callback, the page, this function, and from there on what was seen without the page in between.
+    const std::vector<uint64_t>& across = seen_from_callback;
     REQUIRE(across.size() > 3);
+    REQUIRE(here.size() > 1);
     CHECK(across[1] == reinterpret_cast<uint64_t>(page) + 6);
-    // What lies outside this function is known to be the same for as far as only sp and rbp are needed.
     CHECK(across[3] == here[1]);
 }
 
