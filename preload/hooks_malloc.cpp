@@ -59,12 +59,12 @@ UF_HOOK void* realloc(void* block, size_t size) {
 
 UF_HOOK void* reallocarray(void* block, size_t count, size_t size) {
     size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes) || !real.reallocarray) {
+    if (__builtin_mul_overflow(count, size, &bytes)) {
         errno = ENOMEM;
         return nullptr;
     }
-    return reallocate(block, bytes, UF_PLACE(reallocarray),
-                      [&] { return real.reallocarray(block, count, size); });
+    // Not the real one: glibc's would call our realloc.
+    return reallocate(block, bytes, UF_PLACE(reallocarray), [&] { return real.realloc(block, bytes); });
 }
 
 UF_HOOK int posix_memalign(void** block, size_t alignment, size_t size) {

@@ -12,19 +12,33 @@ namespace {
 
 enum Kind : uint32_t { kUnknown, kForward, kRecord };
 
-// Whose operators they are is asked once: all of them come from one library.
-uint32_t kind_of_operators = kUnknown;
-
-__attribute__((noinline)) Kind find_kind(const void* real_operator) {
-    Kind kind = in_cxx_runtime(real_operator) ? kForward : kRecord;
-    __atomic_store_n(&kind_of_operators, kind, __ATOMIC_RELAXED);
-    return kind;
+// Per operator: libraries define some and leave the others to the C++ runtime, whose others then call those.
+__attribute__((noinline)) Kind find_kind(const void* real_operator, uint32_t* kind) {
+    Kind found = in_cxx_runtime(real_operator) ? kForward : kRecord;
+    __atomic_store_n(kind, found, __ATOMIC_RELAXED);
+    return found;
 }
 
-inline bool records(const void* real_operator) {
-    uint32_t kind = __atomic_load_n(&kind_of_operators, __ATOMIC_RELAXED);
-    if (__builtin_expect(kind == kUnknown, 0)) kind = find_kind(real_operator);
-    return kind == kRecord;
+inline bool records(const void* real_operator, uint32_t* kind) {
+    uint32_t known = __atomic_load_n(kind, __ATOMIC_RELAXED);
+    if (__builtin_expect(known == kUnknown, 0)) known = find_kind(real_operator, kind);
+    return known == kRecord;
+}
+
+// The runtime asks malloc for 1 byte instead of 0, and rounds aligned sizes up; what counts is what the
+// program asked for. The block is the caller's still, so the cell has no other writer.
+__attribute__((noinline)) void correct_size(void* block, size_t size) {
+    Table* table = block ? open_table() : nullptr;
+    if (!table) return;
+    Block recorded = take_block(table, address_of(block));
+    if (recorded.cell == 0) return;
+    auto leaf = static_cast<NodeId>(recorded.cell & ((1u << UF_STACK_BITS) - 1));
+    add_block(table, address_of(block), size, leaf);
+    if (table->header()->sample_bytes != 0) return;
+    if (Thread* thread = enter_thread(table)) {
+        count(thread, leaf, 0, size - recorded.size);
+        leave_thread(thread);
+    }
 }
 
 struct Nothrow;
@@ -33,37 +47,49 @@ struct Nothrow;
 
 #define UF_CALLER reinterpret_cast<uint64_t>(__builtin_return_address(0))
 
-// `parameters` and `arguments` without parentheses around them; the size is the first argument.
-#define UF_NEW(identifier, symbol, parameters, arguments)                                           \
+// `parameters` and `arguments` without parentheses around them; the size is the first argument. `rounded`:
+// the runtime asks malloc for more than that.
+#define UF_NEW(identifier, symbol, parameters, arguments, rounded)                                  \
     extern "C" __attribute__((visibility("default"))) void* uf_##identifier parameters asm(symbol); \
     static Late<void * parameters> real_##identifier{symbol, nullptr};                              \
+    static uint32_t kind_##identifier = kUnknown;                                                   \
     extern "C" void* uf_##identifier parameters {                                                   \
         auto* function = real_##identifier.get(UF_CALLER);                                          \
-        if (!records(reinterpret_cast<const void*>(function))) return function arguments;           \
+        bool forwards = !records(reinterpret_cast<const void*>(function), &kind_##identifier);      \
+        if (forwards && __builtin_expect(!(rounded), 1)) return function arguments;                 \
         void* block = function arguments;                                                           \
-        record_allocation(block, size, UF_PLACE(identifier));                                       \
+        if (forwards)                                                                               \
+            correct_size(block, size);                                                              \
+        else                                                                                        \
+            record_allocation(block, size, UF_PLACE(identifier));                                   \
         return block;                                                                               \
     }
 
 #define UF_DELETE(identifier, symbol, parameters, arguments)                                       \
     extern "C" __attribute__((visibility("default"))) void uf_##identifier parameters asm(symbol); \
     static Late<void parameters> real_##identifier{symbol, nullptr};                               \
+    static uint32_t kind_##identifier = kUnknown;                                                  \
     extern "C" void uf_##identifier parameters {                                                   \
         auto* function = real_##identifier.get(UF_CALLER);                                         \
-        if (records(reinterpret_cast<const void*>(function))) record_free(block, UF_CALLER);       \
+        if (records(reinterpret_cast<const void*>(function), &kind_##identifier))                  \
+            record_free(block, UF_CALLER);                                                         \
         return function arguments;                                                                 \
     }
 
-UF_NEW(new, "_Znwm", (size_t size), (size))
-UF_NEW(new_array, "_Znam", (size_t size), (size))
-UF_NEW(new_nothrow, "_ZnwmRKSt9nothrow_t", (size_t size, const Nothrow* tag), (size, tag))
-UF_NEW(new_array_nothrow, "_ZnamRKSt9nothrow_t", (size_t size, const Nothrow* tag), (size, tag))
-UF_NEW(new_aligned, "_ZnwmSt11align_val_t", (size_t size, size_t alignment), (size, alignment))
-UF_NEW(new_array_aligned, "_ZnamSt11align_val_t", (size_t size, size_t alignment), (size, alignment))
+UF_NEW(new, "_Znwm", (size_t size), (size), size == 0)
+UF_NEW(new_array, "_Znam", (size_t size), (size), size == 0)
+UF_NEW(new_nothrow, "_ZnwmRKSt9nothrow_t", (size_t size, const Nothrow* tag), (size, tag), size == 0)
+UF_NEW(new_array_nothrow, "_ZnamRKSt9nothrow_t", (size_t size, const Nothrow* tag), (size, tag), size == 0)
+UF_NEW(new_aligned, "_ZnwmSt11align_val_t", (size_t size, size_t alignment), (size, alignment),
+       size == 0 || (size & (alignment - 1)) != 0)
+UF_NEW(new_array_aligned, "_ZnamSt11align_val_t", (size_t size, size_t alignment), (size, alignment),
+       size == 0 || (size & (alignment - 1)) != 0)
 UF_NEW(new_aligned_nothrow, "_ZnwmSt11align_val_tRKSt9nothrow_t",
-       (size_t size, size_t alignment, const Nothrow* tag), (size, alignment, tag))
+       (size_t size, size_t alignment, const Nothrow* tag), (size, alignment, tag),
+       size == 0 || (size & (alignment - 1)) != 0)
 UF_NEW(new_array_aligned_nothrow, "_ZnamSt11align_val_tRKSt9nothrow_t",
-       (size_t size, size_t alignment, const Nothrow* tag), (size, alignment, tag))
+       (size_t size, size_t alignment, const Nothrow* tag), (size, alignment, tag),
+       size == 0 || (size & (alignment - 1)) != 0)
 
 UF_DELETE(delete, "_ZdlPv", (void* block), (block))
 UF_DELETE(delete_array, "_ZdaPv", (void* block), (block))

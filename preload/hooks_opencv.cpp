@@ -5,6 +5,10 @@
 
 using namespace unfreed::preload;
 
+extern "C" __attribute__((visibility("default"))) void* uf_cv_fastMalloc(size_t size) asm(
+    "_ZN2cv10fastMallocEm");
+extern "C" __attribute__((visibility("default"))) void uf_cv_fastFree(void* block) asm("_ZN2cv8fastFreeEPv");
+
 namespace {
 
 Late<void*(size_t)> real_fast_malloc{"_ZN2cv10fastMallocEm", nullptr};
@@ -15,6 +19,9 @@ bool inside_known = false;
 __attribute__((noinline)) void know_inside(uint64_t caller) {
     add_inner_function(reinterpret_cast<const void*>(real_fast_malloc.get(caller)));
     add_inner_function(reinterpret_cast<const void*>(real_fast_free.get(caller)));
+    // OpenCV's may end with a jump to free or malloc, which then return to our hooks.
+    add_inner_function(reinterpret_cast<const void*>(&uf_cv_fastMalloc));
+    add_inner_function(reinterpret_cast<const void*>(&uf_cv_fastFree));
     __atomic_store_n(&inside_known, true, __ATOMIC_RELEASE);
 }
 
@@ -34,10 +41,10 @@ extern "C" void* uf_cv_fastMalloc(size_t size) {
     return block;
 }
 
-extern "C" __attribute__((visibility("default"))) void uf_cv_fastFree(void* block) asm("_ZN2cv8fastFreeEPv");
 extern "C" void uf_cv_fastFree(void* block) {
     auto caller = reinterpret_cast<uint64_t>(__builtin_return_address(0));
     prepare(caller);
     record_free(block, caller);
     real_fast_free.get(caller)(block);
+    asm volatile("");  // not a tail call: see know_inside()
 }

@@ -101,7 +101,7 @@ void reset_modules(Table* table) {
     table->header()->string_bytes = 0;
     __atomic_store_n(&adding, 0, __ATOMIC_RELEASE);
     long got = system_call(SYS_readlink, word("/proc/self/exe"), word(executable), sizeof executable);
-    executable_bytes = got > 0 ? static_cast<size_t>(got) : 0;
+    if (got > 0) executable_bytes = static_cast<size_t>(got);  // else (chroot) it is still the parent's
 }
 
 bool find_module(Table* table, uint64_t lookup_pc, CodeObject* object, uint32_t* number) {

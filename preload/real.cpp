@@ -40,10 +40,6 @@ void* arena_realloc(void* block, size_t bytes) {
     }
     return moved;
 }
-void* arena_reallocarray(void* block, size_t count, size_t size) {
-    size_t bytes;
-    return __builtin_mul_overflow(count, size, &bytes) ? nullptr : arena_realloc(block, bytes);
-}
 void arena_free(void*) {}
 int arena_posix_memalign(void** block, size_t, size_t) {
     *block = nullptr;
@@ -56,9 +52,8 @@ void* arena_paged(size_t) {
     return nullptr;
 }
 
-constexpr RealFunctions kArena{arena_malloc, arena_calloc,         arena_realloc, arena_reallocarray,
-                               arena_free,   arena_posix_memalign, arena_aligned, arena_aligned,
-                               arena_paged,  arena_paged};
+constexpr RealFunctions kArena{arena_malloc,  arena_calloc,  arena_realloc, arena_free, arena_posix_memalign,
+                               arena_aligned, arena_aligned, arena_paged,   arena_paged};
 
 void* first_malloc(size_t bytes) {
     return find_real_functions(), real.malloc(bytes);
@@ -68,9 +63,6 @@ void* first_calloc(size_t count, size_t size) {
 }
 void* first_realloc(void* block, size_t bytes) {
     return find_real_functions(), real.realloc(block, bytes);
-}
-void* first_reallocarray(void* block, size_t count, size_t size) {
-    return find_real_functions(), real.reallocarray(block, count, size);
 }
 void first_free(void* block) {
     find_real_functions(), real.free(block);
@@ -115,9 +107,8 @@ void know_allocator() {
 
 }
 
-RealFunctions real{first_malloc, first_calloc,         first_realloc,       first_reallocarray,
-                   first_free,   first_posix_memalign, first_aligned_alloc, first_memalign,
-                   first_valloc, first_pvalloc};
+RealFunctions real{first_malloc,        first_calloc,   first_realloc, first_free,   first_posix_memalign,
+                   first_aligned_alloc, first_memalign, first_valloc,  first_pvalloc};
 
 size_t arena_block_size(const void* block) {
     size_t bytes;
@@ -132,7 +123,6 @@ void find_real_functions() {
     find(&found.malloc, "malloc");
     find(&found.calloc, "calloc");
     find(&found.realloc, "realloc");
-    find(&found.reallocarray, "reallocarray");
     find(&found.free, "free");
     find(&found.posix_memalign, "posix_memalign");
     find(&found.aligned_alloc, "aligned_alloc");

@@ -145,6 +145,7 @@ bool sandbox_is_new() {
 
 Gate* gate = &closed_gate;
 uint32_t generation = 1;
+bool forked = false;
 
 void code_was_unloaded() {
     __atomic_fetch_add(&generation, 1, __ATOMIC_RELEASE);
@@ -185,6 +186,7 @@ __attribute__((noinline)) Table* start_session() {
         __atomic_fetch_add(&generation, 1, __ATOMIC_RELEASE);
         __atomic_store_n(&gate->table, table, __ATOMIC_RELEASE);
     }
+    forked = started_before;
     started_before = true;
     __atomic_store_n(&gate->state, open ? kOpen : kOff, __ATOMIC_RELEASE);
     return open ? reinterpret_cast<Table*>(table_at) : nullptr;

@@ -33,6 +33,9 @@ inline Table* open_table() {
     return table;
 }
 
+// Does this image have memory of a parent that forked it? Its frees of that are no loss.
+extern bool forked;
+
 // The collector wants no more: closes the gate for good.
 void stop_session();
 
