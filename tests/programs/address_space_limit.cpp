@@ -17,7 +17,7 @@ BOOKS_FUNCTION books::Block site_realloc_until_failure(books::Block block, std::
 }
 BOOKS_SITE(mmap_until_failure, "mmap", "mmap");
 BOOKS_FUNCTION bool site_mmap_until_failure(std::size_t bytes) {
-    void* p = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* p = mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) return false;
     books::got(page_mmap_until_failure, p, bytes);
     return true;

@@ -24,6 +24,7 @@ enum Kind { kMalloc, kNew, kNewArray, kNewAligned, kNewArrayAligned, kMap };
 constexpr std::size_t kPage = 4096;
 volatile std::size_t huge = SIZE_MAX / 4;  // volatile: the compiler must not see that it cannot succeed
 volatile int* volatile nowhere = nullptr;
+void* volatile no_block = nullptr;  // volatile: realloc(nullptr, n) would be compiled as malloc(n)
 
 }  // namespace
 
@@ -51,8 +52,8 @@ void* posix_aligned(void* p, int status) {
 
 SITE(malloc, "malloc", kMalloc, n, malloc(n), std::size_t n)
 SITE(calloc, "calloc", kMalloc, n * 3, calloc(n, 3), std::size_t n)
-SITE(realloc, "realloc", kMalloc, n, realloc(nullptr, n), std::size_t n)
-SITE(reallocarray, "reallocarray", kMalloc, n * 2, reallocarray(nullptr, n, 2), std::size_t n)
+SITE(realloc, "realloc", kMalloc, n, realloc(no_block, n), std::size_t n)
+SITE(reallocarray, "reallocarray", kMalloc, n * 2, reallocarray(no_block, n, 2), std::size_t n)
 SITE(aligned_alloc, "aligned_alloc", kMalloc, n, aligned_alloc(alignment_of(n), n), std::size_t n)
 SITE(memalign, "memalign", kMalloc, n, memalign(alignment_of(n), n), std::size_t n)
 SITE(valloc, "valloc", kMalloc, n, valloc(n), std::size_t n)
@@ -129,6 +130,14 @@ BOOKS_SITE(mmap_fixed, "mmap", "mmap");
 BOOKS_FUNCTION Block site_mmap_fixed(void* address, std::size_t n) {
     void* p = mmap(address, n, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     return books::got(page_mmap_fixed, p == MAP_FAILED ? nullptr : p, n, kMap);
+}
+
+// Addresses that are only reserved are no memory; what mprotect opens of them is.
+BOOKS_SITE(mmap_reserved, "mmap", "mmap");
+BOOKS_FUNCTION void site_mmap_reserved() {
+    void* p = mmap(nullptr, 64 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    mprotect(p, 5 * kPage, PROT_READ | PROT_WRITE);
+    books::got(page_mmap_reserved, p, 5 * kPage, kMap);
 }
 
 // --- Every function that frees
@@ -276,10 +285,11 @@ void fail_in_every_way() {
 }
 
 void map_in_every_way() {
-    const auto cut = [](const Block& b, std::size_t from, std::size_t n, long long blocks_less) {
+    // Unmaps n pages from page `from` on, less a bit of the last one: the kernel rounds up.
+    const auto cut = [](const Block& b, std::size_t from, std::size_t n, long long blocks_less,
+                        std::size_t holes = 0) {
         if (munmap(static_cast<char*>(b.address) + from * kPage, n * kPage - (n > 1 ? 100 : 0)) != 0) abort();
-        books::gave(*b.site, blocks_less,
-                    static_cast<long long>(n * kPage));  // the kernel rounds up to pages
+        books::gave(*b.site, blocks_less, static_cast<long long>((n - holes) * kPage));
     };
     cut(site_mmap(16 * kPage), 0, 3, 0);     // front
     cut(site_mmap(16 * kPage), 14, 2, 0);    // back
@@ -288,11 +298,12 @@ void map_in_every_way() {
     const Block split = site_mmap64(16 * kPage);
     cut(split, 2, 1, -1);
     cut(split, 6, 2, -1);
-    cut(split, 0, 16, 3);                                          // whole again, over the holes
-    shelves[0] = site_mremap(site_mmap(8 * kPage), 2 * kPage, 0);  // shrinks
+    cut(split, 0, 16, 3, 3);                                                       // the rest, holes and all
+    shelves[0] = site_mremap(site_mmap(8 * kPage), 2 * kPage, 0);                  // shrinks
     shelves[1] = site_mremap(site_mmap(8 * kPage), 3000 * kPage, MREMAP_MAYMOVE);  // grows, moves if it must
     shelves[2] = site_mremap(site_mmap64(kPage), huge & ~(kPage - 1), MREMAP_MAYMOVE);  // fails
     shelves[3] = site_mremap_fixed(site_mmap(2 * kPage), site_mmap(2 * kPage));
+    site_mmap_reserved();
     const Block under = site_mmap(10 * kPage);  // a fixed mapping over its middle: two pieces are left
     site_mmap_fixed(static_cast<char*>(under.address) + 4 * kPage, 2 * kPage);
     books::gave(*under.site, -1, 2 * kPage);

@@ -135,7 +135,9 @@ void by_fork_and_exec() {
     const pid_t pid = fork();
     must(pid >= 0, "fork");
     if (pid == 0) {
+        books::start_over();
         site_child(1);
+        close_books("child");
         execve(program, image_arguments(), environ);
         _exit(96);
     }
@@ -143,7 +145,8 @@ void by_fork_and_exec() {
     end_as_first();
 }
 
-void by_exec() {  // the image is replaced: what it held is gone with it
+void by_exec() {  // an image ends when another replaces it: what it held then is what it left
+    close_books("first");
     execve(program, image_arguments(), environ);
     must(false, "execve");
 }
