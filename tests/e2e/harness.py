@@ -190,13 +190,21 @@ class Case(unittest.TestCase):
         self.assertIn("nothing lost", profile.comments, profile.comments)
         self.assertEqual(profile.lost, [])
 
-    def assert_agrees(self, profile, books, only=None):
-        """The profile says of every site of the books' process what the books say: outstanding and ever."""
-        pid, expected = read_books(self.path(books))
+    def assert_agrees(self, profile, *books, domain=None):
+        """The profile says of every site of one process (in one `domain`) what its books say: outstanding and ever.
+        A process that replaced its image has books for each image."""
+        expected = {}
+        pids = set()
+        for name in books:
+            pid, pages = read_books(self.path(name))
+            pids.add(pid)
+            self.assertFalse(set(expected) & set(pages), "two images have no site in common")
+            expected |= pages
+        self.assertEqual(len(pids), 1, "books of one process")
         found = pages_of(profile, pid)
         wrong = []
         for key in sorted(set(expected) | set(found)):
-            if only and key[0] not in only:
+            if domain and key[1] != domain:
                 continue
             want, have = expected.get(key, Page()), found.get(key, Page())
             if want.numbers != have.numbers:

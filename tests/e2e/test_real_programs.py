@@ -92,7 +92,7 @@ class RealPrograms(harness.Case):
 
     def test_opencv(self):
         self.same_as_alone([self.program("opencv_loop"), self.path("books")])
-        found = self.assert_agrees(self.profile(), "books")
+        found = self.assert_agrees(self.profile(), "books", domain="opencv")
         self.assertEqual(found["leaked_image", "opencv"].bytes, 8 * 48 * 64 * 3)
 
     def test_go_with_cgo(self):
