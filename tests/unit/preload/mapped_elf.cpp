@@ -46,9 +46,9 @@ void MappedElf::map_segments() {
     if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_machine != EM_X86_64) {
         throw std::runtime_error("no x86-64 ELF file");
     }
-    std::vector<Elf64_Phdr> segments;
-    for (int i = 0; i < header.e_phnum; ++i) {
-        segments.push_back(read_at<Elf64_Phdr>(descriptor_, header.e_phoff + i * sizeof(Elf64_Phdr)));
+    std::vector<Elf64_Phdr> segments(header.e_phnum);
+    for (size_t i = 0; i < segments.size(); ++i) {
+        segments[i] = read_at<Elf64_Phdr>(descriptor_, header.e_phoff + i * sizeof(Elf64_Phdr));
     }
     uint64_t low = UINT64_MAX, high = 0, eh_frame_hdr = 0;
     for (const Elf64_Phdr& segment : segments) {
