@@ -15,6 +15,7 @@ enum Kind : uint32_t { kUnknown, kForward, kRecord };
 // Per operator: libraries define some and leave the others to the C++ runtime, whose others then call those.
 __attribute__((noinline)) Kind find_kind(const void* real_operator, uint32_t* kind) {
     Kind found = in_cxx_runtime(real_operator) ? kForward : kRecord;
+    if (found == kRecord) add_inner_shim();
     __atomic_store_n(kind, found, __ATOMIC_RELAXED);
     return found;
 }
@@ -71,9 +72,11 @@ struct Nothrow;
     static uint32_t kind_##identifier = kUnknown;                                                  \
     extern "C" void uf_##identifier parameters {                                                   \
         auto* function = real_##identifier.get(UF_CALLER);                                         \
-        if (records(reinterpret_cast<const void*>(function), &kind_##identifier))                  \
-            record_free(block, UF_CALLER);                                                         \
-        return function arguments;                                                                 \
+        if (!records(reinterpret_cast<const void*>(function), &kind_##identifier))                 \
+            return function arguments;                                                             \
+        record_free(block, UF_CALLER);                                                             \
+        function arguments;                                                                        \
+        asm volatile(""); /* not a jump: see add_inner_shim() */                                   \
     }
 
 UF_NEW(new, "_Znwm", (size_t size), (size), size == 0)

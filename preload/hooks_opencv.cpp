@@ -19,9 +19,7 @@ bool inside_known = false;
 __attribute__((noinline)) void know_inside(uint64_t caller) {
     add_inner_function(reinterpret_cast<const void*>(real_fast_malloc.get(caller)));
     add_inner_function(reinterpret_cast<const void*>(real_fast_free.get(caller)));
-    // OpenCV's may end with a jump to free or malloc, which then return to our hooks.
-    add_inner_function(reinterpret_cast<const void*>(&uf_cv_fastMalloc));
-    add_inner_function(reinterpret_cast<const void*>(&uf_cv_fastFree));
+    add_inner_shim();
     __atomic_store_n(&inside_known, true, __ATOMIC_RELEASE);
 }
 
@@ -46,5 +44,5 @@ extern "C" void uf_cv_fastFree(void* block) {
     prepare(caller);
     record_free(block, caller);
     real_fast_free.get(caller)(block);
-    asm volatile("");  // not a tail call: see know_inside()
+    asm volatile("");  // not a jump: see add_inner_shim()
 }

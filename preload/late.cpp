@@ -36,4 +36,11 @@ void add_inner_function(const void* code) {
     if (symbol->st_size != 0) add_inner_range(start, start + symbol->st_size);
 }
 
+void add_inner_shim() {
+    dl_find_object shim;
+    if (_dl_find_object(reinterpret_cast<void*>(&add_inner_shim), &shim) == 0)
+        add_inner_range(reinterpret_cast<uint64_t>(shim.dlfo_map_start),
+                        reinterpret_cast<uint64_t>(shim.dlfo_map_end));
+}
+
 }

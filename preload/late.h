@@ -15,6 +15,10 @@ bool in_cxx_runtime(const void* code);
 // The code of the function at `code` and of its size is an inside (inner_calls.h).
 void add_inner_function(const void* code);
 
+// What our own hooks call is inside too: an allocation function may end with a jump to another, which then
+// returns to the hook. So hooks that record do not themselves end with a jump to the real function.
+void add_inner_shim();
+
 // One such function. `found` is written once found (release); all threads find the same.
 template <class Function>
 struct Late {

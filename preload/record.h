@@ -81,7 +81,7 @@ inline Block record_free(void* block, uint64_t return_address) {
     Table* table = open_table();
     if (!table || is_inner_call(return_address)) return Block{};
     Block taken = take_block(table, address_of(block));
-    if (__builtin_expect(taken.cell == 0, 0) && table->header()->sample_bytes == 0)
+    if (__builtin_expect(taken.cell == 0, 0) && table->header()->sample_bytes == 0 && !forked)
         table->lose(UF_LOSS_free_unknown);
     return taken;
 }
