@@ -20,5 +20,6 @@ void add_attach_command(CLI::App& app, Verb& chosen);  // where the ebpf backend
 void add_report_command(CLI::App& app, Verb& chosen);
 void add_diff_command(CLI::App& app, Verb& chosen);
 void add_check_command(CLI::App& app, Verb& chosen);
+void add_rss_command(CLI::App& app, Verb& chosen);
 
 }  // namespace unfreed

@@ -47,6 +47,7 @@ int run_verb(int argument_count, char** arguments) {
     unfreed::add_report_command(app, chosen);
     unfreed::add_diff_command(app, chosen);
     unfreed::add_check_command(app, chosen);
+    unfreed::add_rss_command(app, chosen);
     std::reverse(ours.begin(), ours.end());  // as CLI11 wants them
     try {
         app.parse(ours);

@@ -1,0 +1,175 @@
+#include "userspace/rss/go_runtime.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "userspace/rss/go_module.h"
+#include "userspace/rss/live_value.h"
+
+namespace unfreed::rss {
+namespace {
+
+constexpr std::uint64_t kArenaBytes = 64ull << 20;                 // heapArenaBytes, linux/amd64
+constexpr std::uint64_t kArenaBaseOffset = 0xffff800000000000ull;  // arenaBaseOffset, amd64
+constexpr std::uint64_t kSpanPage = 8192;                          // _PageSize
+constexpr std::uint64_t kSpanInUse = 1, kSpanManual = 2;           // mSpanState
+constexpr std::size_t kMostSpans = 1u << 26;
+constexpr std::size_t kLongestList = 1u << 20;  // of records in a linked list
+
+// Where the heap lies in programs whose records cannot be read: mallocinit (malloc.go) asks for addresses
+// from 0x00c0<<32 upwards on amd64, and the kernel gives them.
+constexpr GoRuntime::Area kHeapHint{0xc000000000, 0xc000000000 + (1ull << 40)};
+
+bool touch(const GoRuntime::Area& area, const Mapping& mapping) {
+    return area.start < mapping.end && mapping.start < area.end;
+}
+
+struct Slice {
+    std::uint64_t array, length, capacity;
+};
+Slice slice(const LiveValue& value) {
+    return {value["array"].number(), value["len"].number(), value["cap"].number()};
+}
+
+// Deltas of three generations; the whole is their sum (consistentHeapStats, mstats.go).
+GoStatistics read_statistics(const LiveUnit& runtime) {
+    const LiveValue stats = runtime.variable("runtime.memstats")["heapStats"]["stats"];
+    const auto sum = [&](const char* member) {
+        std::uint64_t total = 0;
+        for (std::uint64_t i = 0; i < stats.element_count(); ++i) total += stats.element(i)[member].number();
+        return total;
+    };
+    GoStatistics statistics;
+    statistics.heap_in_use = sum("inHeap");
+    statistics.stacks = sum("inStacks");
+    statistics.heap_released = sum("released");
+    const std::uint64_t busy =
+        statistics.heap_in_use + statistics.stacks + sum("inWorkBufs") + sum("inPtrScalarBits");
+    const std::uint64_t committed = sum("committed");
+    statistics.heap_idle = committed > busy ? committed - busy : 0;
+    return statistics;
+}
+
+void read_arenas(const LiveProcess& process, const LiveValue& heap, GoRuntime& go) {
+    const LiveValue list = heap[heap.has("allArenas") ? "allArenas" : "heapArenas"];
+    const LiveValue indexes = list["array"];
+    const std::uint64_t count = list["len"].number();
+    const std::uint64_t map = heap["arenas"].element(0).number();
+    for (std::uint64_t i = 0; i < count && i < kMostSpans; ++i) {
+        const std::uint64_t index = indexes.element(i).number();
+        const std::uint64_t base = index * kArenaBytes + kArenaBaseOffset;
+        go.arenas.push_back({base, base + kArenaBytes});
+        if (const auto record = process.read<std::uint64_t>(map + index * sizeof(std::uint64_t)))
+            go.records.push_back({*record, *record + 1});
+    }
+}
+
+// Spans of buffers that the collector works with.
+std::unordered_set<std::uint64_t> work_spans(const LiveUnit& runtime) {
+    std::unordered_set<std::uint64_t> spans;
+    const LiveValue lists = runtime.variable("runtime.work")["wbufSpans"];
+    for (const char* list : {"free", "busy"}) {
+        LiveValue span = lists[list]["first"];
+        while (span.number() != 0 && spans.size() < kLongestList && spans.insert(span.number()).second)
+            span = span.pointee()["next"];
+    }
+    return spans;
+}
+
+void read_spans(const LiveProcess& process, const LiveUnit& runtime, const LiveValue& heap, GoRuntime& go) {
+    const LiveValue list = heap["allspans"];
+    const Slice all = slice(list);
+    if (all.length == 0 || all.length > kMostSpans) throw Unknown("its list of spans does not make sense");
+    go.records.push_back({all.array, all.array + all.capacity * sizeof(std::uint64_t)});
+    std::vector<std::uint64_t> spans(all.length);
+    if (!process.read(all.array, std::as_writable_bytes(std::span(spans))))
+        throw Unknown("its list of spans could not be read");
+    const std::unordered_set<std::uint64_t> work = work_spans(runtime);
+
+    const LiveValue first = list["array"].element(0).pointee();
+    const auto column = [&](const char* member) {
+        const std::uint64_t offset = first[member].address() - first.address();
+        std::vector<std::uint64_t> addresses(spans);
+        for (std::uint64_t& address : addresses) address += offset;
+        return process.read_words(addresses);
+    };
+    const auto starts = column("startAddr");
+    const auto pages = column("npages");
+    const auto states = column("state");
+    for (std::size_t i = 0; i < spans.size(); ++i) {
+        if (!starts[i] || !pages[i] || !states[i]) continue;
+        const std::uint64_t state = *states[i] & 0xff;
+        if (state != kSpanInUse && state != kSpanManual) continue;
+        const Kind kind = state == kSpanInUse    ? Kind::kGoHeapInUse
+                          : work.count(spans[i]) ? Kind::kGoMetadata
+                                                 : Kind::kGoStacks;
+        const std::uint64_t bytes = *pages[i] * kSpanPage;
+        const bool inside =
+            std::any_of(go.arenas.begin(), go.arenas.end(), [&](const GoRuntime::Area& arena) {
+                return *starts[i] >= arena.start && *starts[i] < arena.end;
+            });
+        if (inside && bytes != 0 && *starts[i] + bytes > *starts[i])
+            go.claims.push_back({*starts[i], *starts[i] + bytes, {kind, 0, {}}});
+    }
+    go.spans_known = true;
+}
+
+// persistentalloc's chunks, the page allocator's summaries and bitmaps.
+void read_records(const LiveProcess& process, const LiveUnit& runtime, const LiveValue& heap, GoRuntime& go) {
+    std::uint64_t chunk = runtime.variable("runtime.persistentChunks").number();
+    for (std::size_t i = 0; chunk != 0 && i < kLongestList; ++i) {
+        go.records.push_back({chunk, chunk + 1});
+        chunk = process.read<std::uint64_t>(chunk).value_or(0);
+    }
+    const LiveValue pages = heap["pages"];
+    const LiveValue summary = pages["summary"];
+    for (std::uint64_t level = 0; level < summary.element_count(); ++level) {
+        const Slice of = slice(summary.element(level));
+        go.records.push_back({of.array, of.array + of.capacity * sizeof(std::uint64_t)});
+    }
+    const LiveValue chunks = pages["chunks"];
+    std::vector<std::uint64_t> bitmaps(chunks.element_count());
+    if (process.read(chunks.address(), std::as_writable_bytes(std::span(bitmaps))))
+        for (const std::uint64_t at : bitmaps)
+            if (at != 0) go.records.push_back({at, at + 1});
+}
+
+}  // namespace
+
+std::optional<Part> GoRuntime::part_of(const Mapping& mapping) const {
+    if (mapping.is_file() || mapping.shared()) return std::nullopt;
+    const bool unnamed = mapping.name.empty() || mapping.name.starts_with("[anon: Go");
+    const auto touches = [&](const Area& area) { return touch(area, mapping); };
+    if (!unnamed) return std::nullopt;
+    if (std::any_of(arenas.begin(), arenas.end(), touches))
+        return Part{spans_known ? Kind::kGoHeapIdle : Kind::kGoHeap, 0, {}};
+    if (std::any_of(records.begin(), records.end(), touches) || mapping.name.starts_with("[anon: Go"))
+        return Part{Kind::kGoMetadata, 0, {}};
+    return std::nullopt;
+}
+
+GoRuntime look_at_go(const LiveProcess& process, const std::vector<Mapping>& mappings) {
+    GoRuntime go;
+    const auto module = find_go_module(process.pid(), mappings);
+    if (!module) return go;
+    try {
+        const LiveUnit runtime(process, module->path, module->bias, "runtime");
+        const LiveValue heap = runtime.variable("runtime.mheap_");
+        read_arenas(process, heap, go);
+        read_spans(process, runtime, heap, go);
+        go.statistics = read_statistics(runtime);
+        read_records(process, runtime, heap, go);
+    } catch (const Unknown& why) {
+        go.notes.push_back("Go, " + module->name +
+                           ": what of the heap is in use, and the runtime's own records, "
+                           "are not known: " +
+                           why.what());
+        if (!go.spans_known) {
+            go.claims.clear();
+            go.arenas = {kHeapHint};
+        }
+    }
+    return go;
+}
+
+}  // namespace unfreed::rss
