@@ -39,6 +39,11 @@ CallTree::Weight in_use(const Profile& profile) {
     return sum;
 }
 
+// Exact, unlike bytes_text(): a limit is broken by one byte.
+std::string exact_bytes(std::int64_t bytes) {
+    return count_text(bytes) + " bytes";
+}
+
 class Check {
   public:
     explicit Check(const CheckOptions& options) : options_(options), file_(STDOUT_FILENO), out_(file_) {}
@@ -48,7 +53,7 @@ class Check {
         Profile profile = read_pprof(options_.profile);
         apply(filter, profile);
         const CallTree::Weight now = in_use(profile);
-        const bool bytes = limit("not freed", now.bytes, options_.max_bytes, bytes_text);
+        const bool bytes = limit("not freed", now.bytes, options_.max_bytes, exact_bytes);
         const bool blocks = limit("not freed", now.objects, options_.max_blocks, blocks_text);
         if (!bytes || !blocks) {
             guilty(profile, bytes ? Value::kInuseObjects : Value::kInuseSpace, false);
@@ -57,7 +62,7 @@ class Check {
             Profile before = read_pprof(options_.baseline);
             apply(filter, before);
             const std::int64_t growth = now.bytes - in_use(before).bytes;
-            if (!limit("grew by", growth, options_.max_growth.value_or(0), bytes_text)) {
+            if (!limit("grew by", growth, options_.max_growth.value_or(0), exact_bytes)) {
                 guilty(difference(before, std::move(profile)), Value::kInuseSpace, true);
             }
         }

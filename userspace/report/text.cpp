@@ -172,8 +172,9 @@ void TextView::top_paths(const std::vector<std::uint32_t>& paths, std::string_vi
         const CallTree::Weight& self = tree_.self[paths[i]];
         std::string facts =
             fmt::format("{} in {}", bold(signed_bytes(self.bytes)), signed_blocks(self.objects));
-        for (const std::string& more : {share_text(tree_.pick(self), whole),
-                                        in_use_ ? age_text(tree_.ages[paths[i]]) : std::string()}) {
+        for (const std::string& more :
+             {share_text(tree_.pick(self), whole),
+              in_use_ && !options_.difference ? age_text(tree_.ages[paths[i]]) : std::string()}) {
             facts += more.empty() ? "" : ", " + more;
         }
         line("");
