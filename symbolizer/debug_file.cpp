@@ -80,7 +80,7 @@ std::unique_ptr<ElfFile> find_debug_file(const ElfFile* file, const std::string&
 std::unique_ptr<ElfFile> find_alternate_file(const ElfFile& debug, const Options& options) {
     // The section is a file name, a zero, and the build-id.
     const std::span<const char> link = debug.bytes(".gnu_debugaltlink");
-    const std::size_t length = strnlen(link.data(), link.size());
+    const std::size_t length = link.empty() ? 0 : strnlen(link.data(), link.size());
     if (length == 0 || length + 1 >= link.size()) return nullptr;
     const std::string name(link.data(), length);
     const std::string build_id = hex(link.subspan(length + 1));

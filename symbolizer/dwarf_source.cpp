@@ -74,7 +74,7 @@ bool mangles(int language) {
 
 struct DwarfSource::Unit {
     Dwarf_Die die;
-    Dwarf_Files* files = nullptr;
+    Dwarf_Files* files = nullptr;  // that call sites refer to
     bool mangles = false;
 
     Place place_of(std::uint64_t address) {
@@ -142,12 +142,12 @@ void DwarfSource::name_unit(Dwarf_Off offset, std::span<Query* const> queries, F
     Unit unit;
     if (dwarf_offdie(dwarf_, offset, &unit.die) == nullptr) return;
     has_units_ = true;
-    unit.files = files_of(unit.die);
-    has_lines_ |= unit.files != nullptr;
     Dwarf_Lines* lines = nullptr;
     std::size_t count = 0;
-    if (dwarf_getsrclines(&unit.die, &lines, &count) == 0) lines_held_ += count;
-    unit.mangles = mangles(dwarf_srclang(&unit.die));
+    if (dwarf_getsrclines(&unit.die, &lines, &count) == 0) {
+        lines_held_ += count;
+        has_lines_ = true;
+    }
 
     // A split unit's functions are in its .dwo, its lines here.
     Dwarf_Die tree = unit.die;
@@ -156,6 +156,8 @@ void DwarfSource::name_unit(Dwarf_Off offset, std::span<Query* const> queries, F
     if (dwarf_cu_info(unit.die.cu, nullptr, &type, nullptr, &split, nullptr, nullptr, nullptr) == 0 &&
         type == DW_UT_skeleton && split.cu != nullptr)
         tree = split;
+    unit.files = files_of(tree);
+    unit.mangles = mangles(dwarf_srclang(&tree));
 
     std::vector<std::uint64_t> addresses;
     for (const Query* query : queries) addresses.push_back(query->address);
