@@ -1,5 +1,7 @@
 #include "userspace/rss/go_runtime.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <unordered_set>
 
@@ -134,6 +136,17 @@ void read_records(const LiveProcess& process, const LiveUnit& runtime, const Liv
             if (at != 0) go.records.push_back({at, at + 1});
 }
 
+std::string megabytes(std::uint64_t bytes) {
+    return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1024 * 1024));
+}
+
+std::string in_words(const GoStatistics& is) {
+    return fmt::format(
+        "Go's own statistics: heap {} in use, {} idle and kept, {} idle and returned; stacks {}",
+        megabytes(is.heap_in_use), megabytes(is.heap_idle), megabytes(is.heap_released),
+        megabytes(is.stacks));
+}
+
 }  // namespace
 
 std::optional<Part> GoRuntime::part_of(const Mapping& mapping) const {
@@ -158,6 +171,7 @@ GoRuntime look_at_go(const LiveProcess& process, const std::vector<Mapping>& map
         read_arenas(process, heap, go);
         read_spans(process, runtime, heap, go);
         go.statistics = read_statistics(runtime);
+        go.notes.push_back(in_words(*go.statistics));
         read_records(process, runtime, heap, go);
     } catch (const Unknown& why) {
         go.notes.push_back("Go, " + module->name +

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cstring>
+
 namespace unfreed::rss {
 namespace {
 
@@ -21,19 +23,22 @@ bool type_of(Dwarf_Die& die, Dwarf_Die* type) {
     return dwarf_peel_type(type, type) == 0;
 }
 
+// Go's linker writes a location as a plain block before DWARF 5, which dwarf_getlocation() does not take.
 bool address_of(Dwarf_Die& variable, std::uint64_t* address) {
     Dwarf_Attribute attribute;
-    Dwarf_Op* expression = nullptr;
-    std::size_t length = 0;
+    Dwarf_Block block;
     if (dwarf_attr_integrate(&variable, DW_AT_location, &attribute) == nullptr ||
-        dwarf_getlocation(&attribute, &expression, &length) != 0 || length != 1)
+        dwarf_formblock(&attribute, &block) != 0 || block.length == 0)
         return false;
-    if (expression[0].atom == DW_OP_addr) {
-        *address = expression[0].number;
+    if (block.data[0] == DW_OP_addr && block.length == 1 + sizeof *address) {
+        std::memcpy(address, block.data + 1, sizeof *address);
         return true;
     }
+    Dwarf_Op* expression = nullptr;
+    std::size_t length = 0;
     Dwarf_Attribute indirect;
-    return expression[0].atom == DW_OP_addrx &&
+    return dwarf_getlocation(&attribute, &expression, &length) == 0 && length == 1 &&
+           expression[0].atom == DW_OP_addrx &&
            dwarf_getlocation_attr(&attribute, &expression[0], &indirect) == 0 &&
            dwarf_formaddr(&indirect, address) == 0;
 }
@@ -113,10 +118,11 @@ LiveUnit::LiveUnit(const LiveProcess& process, const std::string& path, std::uin
     dwarf_ = dwarf_begin(descriptor_, DWARF_C_READ);
     Dwarf_CU* at = nullptr;
     Dwarf_CU* next = nullptr;
-    while (dwarf_ != nullptr && dwarf_get_units(dwarf_, at, &next, nullptr, nullptr, &unit_, nullptr) == 0) {
-        if (name_of(unit_) == unit) return;
-        at = next;
-    }
+    Dwarf_Die die;
+    for (; dwarf_ != nullptr && dwarf_get_units(dwarf_, at, &next, nullptr, nullptr, &die, nullptr) == 0;
+         at = next)
+        if (name_of(die) == unit) units_.push_back(die);
+    if (!units_.empty()) return;
     const bool stripped = dwarf_ == nullptr;
     if (!stripped) dwarf_end(dwarf_);
     if (descriptor_ >= 0) close(descriptor_);
@@ -131,11 +137,12 @@ LiveUnit::~LiveUnit() {
 LiveValue LiveUnit::variable(std::string_view name) const {
     Dwarf_Die die, type;
     std::uint64_t address = 0;
-    if (dwarf_child(&unit_, &die) == 0) do {
+    for (Dwarf_Die unit : units_) {
+        for (int end = dwarf_child(&unit, &die); end == 0; end = dwarf_siblingof(&die, &die))
             if (dwarf_tag(&die) == DW_TAG_variable && name_of(die) == name && type_of(die, &type) &&
                 address_of(die, &address))
                 return {*process_, address + bias_, type};
-        } while (dwarf_siblingof(&die, &die) == 0);
+    }
     throw Unknown("the file's DWARF has no variable " + std::string(name));
 }
 

@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "userspace/rss/live_process.h"
 
@@ -42,7 +43,8 @@ class LiveValue {
     mutable Dwarf_Die type_;  // libdw takes it as non-const, and leaves it
 };
 
-// The variables of one of the compilation units ("runtime") of a file that a process has mapped.
+// The variables of one package ("runtime") of a file that a process has mapped: all compilation units of that
+// name.
 class LiveUnit {
   public:
     // `bias`: address in the process = address in the file + bias. Unknown: no DWARF, or no such unit.
@@ -58,7 +60,7 @@ class LiveUnit {
     std::uint64_t bias_;
     int descriptor_ = -1;
     Dwarf* dwarf_ = nullptr;
-    mutable Dwarf_Die unit_{};
+    std::vector<Dwarf_Die> units_;
 };
 
 }  // namespace unfreed::rss
