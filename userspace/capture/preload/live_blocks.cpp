@@ -42,68 +42,89 @@ class BlockReader {
             Cell cell{load(&bytes[i])};
             if (cell.word == 0) continue;
             if (offset + i == size_word_at_) continue;  // the size of the block before
-            // A size word whose cell was not there yet when we passed it looks like an empty block.
-            if (cell.size() == 0 && (cell.word & 1) != 0 && i >= 8 && Cell{load(&bytes[i - 8])}.escaped()) {
-                cell.word = load(&bytes[i - 8]);
-                add_escaped(cell, load(&bytes[i]));
-            } else if (cell.escaped()) {
-                read_escaped(offset, bytes, i, cell);
-            } else {
-                add(cell, cell.size());
+            if (is_first_of_chunk(offset + i)) {
+                if ((cell.word & 1) != 0 && block_before_is_escaped(offset + i)) continue;
+            } else if (cell.size() == 0 && (cell.word & 1) != 0 && i >= 8 &&
+                       Cell{load(&bytes[i - 8])}.escaped()) {
+                // A size whose cell was not there yet when we passed it looks like an empty block.
+                add_escaped(Cell{load(&bytes[i - 8])}, cell.word);
+                continue;
             }
+            if (cell.escaped())
+                read_escaped(offset, bytes, i, cell);
+            else
+                add(cell, cell.size());
         }
     }
 
     void read_escaped(std::uint64_t offset, std::span<const std::byte> bytes, std::size_t i, Cell cell) {
         const std::uint64_t next = offset + i + 8;
-        const bool ends_chunk = (next - UF_CHUNKS_OFFSET) % chunk_bytes_ == 0;
-        if (ends_chunk || i + 16 > bytes.size()) {
-            add_escaped(cell, load_elsewhere(ends_chunk ? next_in_address_order(next) : next));
+        if (is_first_of_chunk(next)) {
+            if (const auto chunk = neighbours(next - 8).next)
+                add_escaped(cell, load_word(first_cell(*chunk)));
             return;
         }
-        std::uint64_t size;
-        for (std::uint64_t again = 0;; cell.word = again) {
-            size = load(&bytes[i + 8]);
-            again = load(&bytes[i]);
-            if (again == cell.word) break;
-            if (!Cell{again}.escaped()) {  // freed, and maybe another is there by now
-                if (again != 0) add(Cell{again}, Cell{again}.size());
-                return;
-            }
-        }
         size_word_at_ = next;
-        add_escaped(cell, size);
+        if (i + 16 > bytes.size()) return add_escaped(cell, load_word(next));
+        while (true) {
+            const std::uint64_t size = load(&bytes[i + 8]);
+            const Cell again{load(&bytes[i])};
+            if (again.word == cell.word) return add_escaped(cell, size);
+            cell = again;
+            if (!cell.escaped()) break;
+        }
+        size_word_at_ = 0;
+        if (cell.word != 0) add(cell, cell.size());  // freed meanwhile, and another block is there by now
     }
 
     // A block at the very end of a chunk has its size at the start of the chunk of the next 2 MiB of
-    // addresses.
-    std::optional<std::uint64_t> next_in_address_order(std::uint64_t chunk_end) {
-        const std::uint64_t chunk = (chunk_end - UF_CHUNKS_OFFSET) / chunk_bytes_ - 1;
-        std::optional<std::uint64_t> entry;
-        table_.for_each_data(UF_DIRECTORY_OFFSET, UF_DIRECTORY_ENTRIES * sizeof(std::uint32_t),
-                             [&](std::uint64_t offset, std::span<const std::byte> bytes) {
-                                 const auto* numbers = reinterpret_cast<const std::uint32_t*>(bytes.data());
-                                 for (std::size_t i = 0; i < bytes.size() / sizeof *numbers && !entry; ++i)
-                                     if (__atomic_load_n(&numbers[i], __ATOMIC_ACQUIRE) == chunk)
-                                         entry = offset + (i + 1) * sizeof *numbers;
-                             });
-        if (!entry || *entry >= UF_DIRECTORY_OFFSET + UF_DIRECTORY_ENTRIES * sizeof(std::uint32_t))
-            return std::nullopt;
-        std::uint32_t next = 0;
-        table_.for_each_data(*entry, sizeof next, [&](std::uint64_t, std::span<const std::byte> bytes) {
-            next = __atomic_load_n(reinterpret_cast<const std::uint32_t*>(bytes.data()), __ATOMIC_ACQUIRE);
-        });
-        if (next == 0 || next >= UF_CHUNKS) return std::nullopt;
-        return UF_CHUNKS_OFFSET + next * chunk_bytes_;
+    // addresses, which can be anywhere in the file.
+    struct Neighbours {
+        std::optional<std::uint32_t> previous, next;
+    };
+
+    Neighbours neighbours(std::uint64_t offset) {
+        if (neighbours_.empty()) read_directory();
+        const std::uint64_t chunk = (offset - UF_CHUNKS_OFFSET) / chunk_bytes_;
+        return chunk < neighbours_.size() ? neighbours_[chunk] : Neighbours{};
     }
 
-    std::uint64_t load_elsewhere(std::optional<std::uint64_t> offset) {
+    void read_directory() {
+        neighbours_.resize(std::min(table_.header().chunk_count, UF_CHUNKS));
+        std::uint32_t before = 0;
+        std::uint64_t before_at = 0;
+        table_.for_each_data(UF_DIRECTORY_OFFSET, UF_DIRECTORY_ENTRIES * sizeof(std::uint32_t),
+                             [&](std::uint64_t offset, std::span<const std::byte> bytes) {
+                                 for (std::size_t i = 0; i + 4 <= bytes.size(); i += 4) {
+                                     const std::uint32_t chunk = __atomic_load_n(
+                                         reinterpret_cast<const std::uint32_t*>(&bytes[i]), __ATOMIC_ACQUIRE);
+                                     if (chunk == 0 || chunk >= neighbours_.size()) continue;
+                                     if (before != 0 && before_at + 4 == offset + i) {
+                                         neighbours_[before].next = chunk;
+                                         neighbours_[chunk].previous = before;
+                                     }
+                                     before = chunk;
+                                     before_at = offset + i;
+                                 }
+                             });
+    }
+
+    bool is_first_of_chunk(std::uint64_t offset) const {
+        return (offset - UF_CHUNKS_OFFSET) % chunk_bytes_ == 0;
+    }
+
+    std::uint64_t first_cell(std::uint64_t chunk) const { return UF_CHUNKS_OFFSET + chunk * chunk_bytes_; }
+
+    bool block_before_is_escaped(std::uint64_t offset) {
+        const auto previous = neighbours(offset).previous;
+        return previous && Cell{load_word(first_cell(*previous + 1) - 8)}.escaped();
+    }
+
+    std::uint64_t load_word(std::uint64_t offset) const {
         std::uint64_t word = 0;
-        if (!offset) return word;
-        table_.for_each_data(*offset, sizeof word, [&](std::uint64_t, std::span<const std::byte> bytes) {
+        table_.for_each_data(offset, sizeof word, [&](std::uint64_t, std::span<const std::byte> bytes) {
             word = load(bytes.data());
         });
-        size_word_at_ = *offset;
         return word;
     }
 
@@ -131,7 +152,8 @@ class BlockReader {
     const EpochAges& ages_;
     BlockGroups& into_;
     const std::uint64_t chunk_bytes_;
-    std::uint64_t size_word_at_ = 0;  // offset of a word that is a size, not a cell
+    std::uint64_t size_word_at_ = 0;      // offset of a word that is a size, not a cell
+    std::vector<Neighbours> neighbours_;  // by chunk; empty until one is asked for
 };
 
 }  // namespace

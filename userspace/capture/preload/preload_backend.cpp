@@ -179,7 +179,8 @@ Snapshot PreloadBackend::snapshot(bool last) {
                         server_->other_versions()));
     if (snapshot.processes.empty() && address_space_.possible)
         snapshot.notes.push_back(
-            "nothing was recorded: the program allocated nothing, or unfreed's library was not loaded into it");
+            "nothing was recorded: the program allocated nothing, or unfreed's library was not loaded into "
+            "it");
     return snapshot;
 }
 

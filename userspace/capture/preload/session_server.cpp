@@ -88,7 +88,8 @@ void SessionServer::serve() {
         // The name is no secret on the machine: another user's processes are none that we started.
         if (geteuid() != 0 && peer.uid != geteuid()) continue;
         connection.pid = peer.pid;
-        if (heard(connection) || silent_.size() >= kMostSilent) continue;
+        if (heard(connection)) continue;
+        if (silent_.size() == kMostSilent) silent_.erase(silent_.begin());  // who was silent longest
         epoll_event event{EPOLLIN, {.u64 = epoll_tag_}};
         if (epoll_ctl(epoll_, EPOLL_CTL_ADD, connection.socket.get(), &event) == 0)
             silent_.push_back(std::move(connection));
