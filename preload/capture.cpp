@@ -224,32 +224,47 @@ bool fill(CachedStack* entry, const StackRecord& record, const Place& at, NodeId
     return true;
 }
 
+// An entry to fill: an empty one of the set, else each in turn.
+uint32_t choose_victim(StackCache* cache, uint32_t set) {
+    for (uint32_t i = set; i < set + kSetSize; i++)
+        if (cache->tag[i] == 0) return i;
+    return set + (cache->victim++ & (kSetSize - 1));
+}
+
 NodeId capture_with_cache(Thread* thread, Table* table, const Place& at) {
     StackCache& cache = thread->cache;
-    uint16_t* last_at = &cache.last_at[place_of(at)];
-    CachedStack* last = &cache.entry[*last_at];
-    uint64_t hash = place_of(at);
-    if (__builtin_expect(is_key(*last, at), 1)) {
-        if (__builtin_expect(last->one_by_one, 0)) {
-            if (slots_hold(*last, at)) return cache.hits++, last->leaf;
-        } else {
-            Contents contents = read_contents(*last, at);
-            if (contents.same) return cache.hits++, last->leaf;
+    uint32_t place = place_of(at);
+    LastAt* last_at = &cache.last_at[place];
+    const CachedStack& last = cache.entry[last_at->entry];
+    uint64_t hash = place;
+    if (__builtin_expect(is_key(last, at), 1)) {
+        if (last_at->steady || last.one_by_one) {
+            if (__builtin_expect(slots_hold(last, at), 1)) return cache.hits++, last.leaf;
+            last_at->steady = false;
+        }
+        if (!last.one_by_one) {
+            Contents contents = read_contents(last, at);
+            if (contents.same) return last_at->steady = true, cache.hits++, last.leaf;
             hash = contents.hash;
         }
     }
     uint32_t set = set_of(hash);
-    for (uint32_t i = set; i < set + 2; i++) {
-        CachedStack* entry = &cache.entry[i];
-        if (is_key(*entry, at) && slots_hold(*entry, at)) {
-            *last_at = static_cast<uint16_t>(i);
-            return cache.hits++, entry->leaf;
+    uint16_t tag = tag_of(hash);
+    for (uint32_t i = set; i < set + kSetSize; i++) {
+        if (cache.tag[i] != tag) continue;
+        const CachedStack& entry = cache.entry[i];
+        if (is_key(entry, at) && slots_hold(entry, at)) {
+            last_at->entry = static_cast<uint16_t>(i);
+            return cache.hits++, entry.leaf;
         }
     }
     bool remembered = false;
     NodeId leaf = walk_stack(thread, table, at, &remembered);
-    uint32_t to = set + (cache.victim++ & 1);
-    if (remembered && fill(&cache.entry[to], thread->record, at, leaf)) *last_at = static_cast<uint16_t>(to);
+    if (!remembered) return leaf;
+    uint32_t to = choose_victim(&cache, set);
+    bool filled = fill(&cache.entry[to], thread->record, at, leaf);
+    cache.tag[to] = filled ? tag : 0;
+    if (filled) *last_at = LastAt{static_cast<uint16_t>(to), false};
     return leaf;
 }
 

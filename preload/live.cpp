@@ -1,8 +1,27 @@
 #include "preload/live.h"
 
+#include "preload/system_call.h"
+
 namespace unfreed::preload {
 
 uint32_t cell_shift = 5;
+
+namespace {
+
+// A large heap's cells in huge pages where the kernel has them for memory files: fewer faults while it grows,
+// and fewer misses of the address translation in random frees. A small heap stays in small pages.
+constexpr uint64_t kHugePage = 2 << 20;
+constexpr uint64_t kSmallTable = 16 << 20;
+
+void grow_in_huge_pages(Table* table, uint32_t chunk) {
+    uint64_t bytes = 8ull << (UF_DIRECTORY_SHIFT - cell_shift);
+    uint64_t at = chunk * bytes;
+    if (at < kSmallTable || at % kHugePage != 0) return;
+    system_call(SYS_madvise, word(table->chunks()) + static_cast<long>(at), kHugePage,
+                14 /* MADV_HUGEPAGE */);
+}
+
+}
 
 void reset_live(Table* table) {
     cell_shift = table->header()->cell_shift == 5 ? 5 : 3;
@@ -19,6 +38,7 @@ __attribute__((noinline)) uint32_t make_chunk(Table* table, uint64_t address) {
             return 0;
         }
     } while (!__atomic_compare_exchange_n(count, &mine, mine + 1, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    grow_in_huge_pages(table, mine);
     uint32_t expected = 0;
     // Who comes second uses the first one's chunk; its own number stays unused, which costs nothing in a
     // sparse file.

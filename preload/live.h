@@ -33,6 +33,17 @@ inline uint64_t start_in_window(uint64_t address) {
     return (address & ((1ull << cell_shift) - 1)) >> 3;
 }
 
+// With sampling nearly every freed block is unknown, and looking for its cell would touch the whole table. So
+// each bit of sampled() says for 16 KiB of addresses whether a block was ever recorded there: one load
+// answers nearly every free. Set before the block's cell (release); never cleared.
+inline void note_sampled(Table* table, uint64_t address) {
+    __atomic_fetch_or(&table->sampled()[address >> 19], 1u << (address >> 14 & 31), __ATOMIC_RELEASE);
+}
+inline bool may_be_sampled(Table* table, uint64_t address) {
+    if (__builtin_expect(address >> UF_ADDRESS_BITS != 0, 0)) return false;
+    return table->sampled()[address >> 19] >> (address >> 14 & 31) & 1;
+}
+
 struct Block {
     uint64_t cell;  // 0: no block
     uint64_t size;  // where the cell has it escaped

@@ -72,7 +72,10 @@ inline void record_allocation(void* block, uint64_t size, const Place& at) {
     if (__builtin_expect(block == nullptr, 0)) return;
     Table* table = open_table();
     if (!table || is_inner_call(at.pc)) return;
-    if (NodeId leaf = leaf_for(table, size, at)) add_block(table, address_of(block), size, leaf);
+    NodeId leaf = leaf_for(table, size, at);
+    if (leaf == 0) return;
+    if (__builtin_expect(table->header()->sample_bytes != 0, 0)) note_sampled(table, address_of(block));
+    add_block(table, address_of(block), size, leaf);
 }
 
 // Before the real function gives the block back: from then on another thread may get it.
@@ -80,9 +83,10 @@ inline Block record_free(void* block, uint64_t return_address) {
     if (__builtin_expect(block == nullptr, 0)) return Block{};
     Table* table = open_table();
     if (!table || is_inner_call(return_address)) return Block{};
+    if (table->header()->sample_bytes != 0)
+        return may_be_sampled(table, address_of(block)) ? take_block(table, address_of(block)) : Block{};
     Block taken = take_block(table, address_of(block));
-    if (__builtin_expect(taken.cell == 0, 0) && table->header()->sample_bytes == 0 && !forked)
-        table->lose(UF_LOSS_free_unknown);
+    if (__builtin_expect(taken.cell == 0, 0) && !forked) table->lose(UF_LOSS_free_unknown);
     return taken;
 }
 

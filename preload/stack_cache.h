@@ -35,12 +35,19 @@ static_assert(sizeof(CachedStack) == 17 * 64, "an odd number of cache lines");
 constexpr uint32_t kCachedStacks = 1024;
 constexpr uint32_t kPlaces = 1024;
 
+// What a place had last.
+struct LastAt {
+    uint16_t entry;
+    bool steady;  // the same stack came again the last time: then it is compared before anything is hashed
+};
+
 struct StackCache {
-    uint16_t last_at[kPlaces];  // place -> the entry that was right there last
-    uint32_t bypass;            // captures to go without the cache
-    uint32_t window;            // captures in this window of measurement
+    LastAt last_at[kPlaces];
+    uint32_t bypass;  // captures to go without the cache
+    uint32_t window;  // captures in this window of measurement
     uint32_t hits;
-    uint64_t victim;  // turns, to choose between two places for an entry
+    uint32_t victim;              // turns, to choose an entry to replace
+    uint16_t tag[kCachedStacks];  // a piece of each entry's hash, to look at before the entry; 0: empty
     CachedStack entry[kCachedStacks];
 };
 
@@ -101,9 +108,13 @@ inline uint32_t place_of(const Place& at) {
     return static_cast<uint32_t>(x >> 40) & (kPlaces - 1);
 }
 
-// Where an entry with this hash may be: two neighbours.
+// Where an entry with this hash may be: kSetSize neighbours.
+constexpr uint32_t kSetSize = 4;
 inline uint32_t set_of(uint64_t hash) {
-    return static_cast<uint32_t>(hash) & (kCachedStacks - 2);
+    return static_cast<uint32_t>(hash) & (kCachedStacks - kSetSize);
+}
+inline uint16_t tag_of(uint64_t hash) {
+    return static_cast<uint16_t>(hash >> 48 | 1);
 }
 
 }
