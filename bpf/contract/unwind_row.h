@@ -1,8 +1,8 @@
 /* One row of an unwind table: from this pc on (until the next row), how to find the caller's frame. What
  * userspace compiles out of .eh_frame (symbolizer/unwind) and what the walk in the kernel reads (bpf/walk.h).
  *
- * x86-64 only: the return address lies at CFA - 8, and the caller's rsp is the CFA. Offsets count 8-byte units.
- * C subset, self-contained: included by C++ and by BPF code. */
+ * x86-64 only: the return address lies at CFA - 8, and the caller's rsp is the CFA. Offsets count 8-byte
+ * units. C subset, self-contained: included by C++ and by BPF code. */
 #ifndef UNFREED_BPF_CONTRACT_UNWIND_ROW_H
 #define UNFREED_BPF_CONTRACT_UNWIND_ROW_H
 

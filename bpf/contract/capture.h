@@ -1,0 +1,188 @@
+/* What the kernel side of the ebpf backend (bpf/probes.bpf.c) and userspace/capture/ebpf share: map values,
+ * events, probe cookies.
+ *
+ * C subset, self-contained. Addresses are of the traced process; a "process" here is one image of a process
+ * (from fork or exec to exec or end) under a small id of its own, so that a PID that is used again is another
+ * one. */
+#ifndef UNFREED_BPF_CONTRACT_CAPTURE_H
+#define UNFREED_BPF_CONTRACT_CAPTURE_H
+
+#include "bpf/contract/unwind_row.h"
+
+enum {
+    UF_BPF_FRAMES = 512,    /* most frames of one stack; a power of two */
+    UF_BPF_SLOTS = 4096,    /* processes traced at one time */
+    UF_BPF_RANGES = 262144, /* mapped stretches of code, all processes */
+    UF_BPF_TABLES = 16384,  /* unwind tables, one per file */
+    UF_BPF_RULE_CACHE_BITS = 17,
+    UF_BPF_RAW_STACK = 8192,    /* bytes copied of a stack that meets code not known yet */
+    UF_BPF_SCRATCH_PER_CPU = 4, /* probes that can interrupt each other on one CPU */
+    UF_BPF_PROCESS_BITS = 17,   /* ids wrap beyond: see uf_live_key */
+};
+
+/* --- probe cookies: what a probe is, given with each attachment */
+
+/* How a function takes its size and gives its block. */
+enum uf_call_kind {
+    UF_CALL_SIZE = 0,           /* block = f(size) */
+    UF_CALL_PRODUCT = 1,        /* block = f(count, size) */
+    UF_CALL_SIZE_SECOND = 2,    /* block = f(alignment, size) */
+    UF_CALL_RESIZE = 3,         /* block = f(block, size) */
+    UF_CALL_RESIZE_PRODUCT = 4, /* block = f(block, count, size) */
+    UF_CALL_OUT = 5,            /* error = f(&block, alignment, size) */
+    UF_CALL_FREE = 6,           /* f(block) */
+};
+/* Cookie: slot in bits 0..15, function index in 16..31, call kind in 32..39, UF_COOKIE_x above. */
+#define UF_COOKIE(slot, function, kind) \
+    ((uint64_t)(slot) | (uint64_t)(function) << 16 | (uint64_t)(kind) << 32)
+/* The function may call recorded ones inside: what they do is not counted (OpenCV's allocator, --pair). */
+#define UF_COOKIE_WRAPS (1ull << 40)
+
+/* --- map values */
+
+/* One traced process. Userspace writes it once; on exec the kernel gives it the id of a new image. */
+struct uf_slot {
+    uint32_t process; /* id of the image; 0: nothing is recorded */
+    uint32_t pid;
+};
+
+/* The code of a slot's process. Userspace alone writes; it counts while `process` is the slot's. */
+struct uf_code {
+    uint32_t process;
+    uint32_t generation;  /* unique over all processes: rules cached under older ones do not match */
+    uint32_t first_range; /* ranges[first_range, first_range + range_count), ascending */
+    uint32_t range_count;
+    uint32_t wraps; /* it has probes with UF_COOKIE_WRAPS */
+    uint32_t unused;
+};
+
+/* A mapped stretch of code. */
+struct uf_range {
+    uint64_t begin;
+    uint64_t end;
+    uint64_t base; /* address that the table's rows count from */
+    uint32_t table;
+    uint32_t rows; /* 0: none, walk by frame pointer */
+};
+
+/* Key of a live block: canonical user addresses have 47 bits. */
+#define UF_LIVE_KEY(address, process) ((uint64_t)(address) ^ (uint64_t)(process) << 47)
+
+struct uf_block {
+    uint64_t size;
+    uint64_t stack;  /* uf_stack_event.stack, or the process id: no stack known */
+    uint32_t epoch;  /* seconds since tracing began */
+    uint32_t points; /* sampling: how many sample points fell into it; 1 without */
+};
+
+/* Per stack: what was ever allocated (sampling: estimates). */
+struct uf_totals {
+    uint64_t objects;
+    uint64_t bytes;
+};
+
+/* An open call of a function whose arguments do not fit into a word, by its stack slot and process. */
+struct uf_call {
+    uint64_t argument; /* where the block is to be stored; or the old block */
+    uint64_t size;
+    struct uf_block old; /* the old block, taken out of the live table; size UF_NO_BLOCK: it was not there */
+};
+#define UF_NO_BLOCK UINT64_MAX
+
+/* --- events */
+
+enum uf_event_type {
+    UF_EVENT_STACK = 1,     /* stacks ring: a stack seen for the first time */
+    UF_EVENT_RAW_STACK = 2, /* stacks ring: a stack that met unknown code, to be walked by userspace */
+    UF_EVENT_MAP = 3,       /* events ring, from here on */
+    UF_EVENT_UNMAP = 4,
+    UF_EVENT_REMAP = 5,
+    UF_EVENT_CODE = 6, /* executable mappings have changed */
+    UF_EVENT_FORK = 7,
+    UF_EVENT_EXEC = 8,
+    UF_EVENT_EXIT = 9,
+};
+
+/* Why a walk ended. */
+enum uf_end {
+    UF_END_NONE = 0,         /* it goes on */
+    UF_END_REACHED = 1,      /* the outermost frame */
+    UF_END_DEPTH = 2,        /* as deep as asked for */
+    UF_END_UNREADABLE = 3,   /* a stack slot could not be read */
+    UF_END_LOST = 4,         /* no call frame information, and the frame pointer leads nowhere */
+    UF_END_UNSUPPORTED = 5,  /* call frame information that a row cannot express */
+    UF_END_UNKNOWN_CODE = 6, /* code that userspace has not told of yet */
+};
+
+#define UF_FRAME_EXACT (1ull << 63) /* in a frame: the address was interrupted, it is no return address */
+
+struct uf_stack_event {
+    uint32_t type;
+    uint32_t process;
+    uint64_t stack; /* id: a hash with the top bit set */
+    uint16_t slot;
+    uint16_t function;
+    uint16_t end; /* enum uf_end */
+    uint16_t count;
+    /* then uint64_t frames[count], leaf first: frames[0] is where the allocation function returns to */
+};
+
+struct uf_registers {
+    uint64_t pc;
+    uint64_t sp;
+    uint64_t bp;
+};
+
+/* As a uf_stack_event with `count` frames, then: */
+struct uf_raw_stack_event {
+    struct uf_stack_event head;
+    struct uf_registers at; /* where the walk stands */
+    uint32_t exact;         /* at.pc was interrupted */
+    uint32_t bytes;         /* copied from at.sp on */
+    uint64_t frames[64];    /* more frames than that: not walked on */
+    uint8_t memory[UF_BPF_RAW_STACK];
+};
+
+struct uf_event {
+    uint32_t type;
+    uint32_t process;
+    uint32_t slot;
+    uint32_t pid;     /* fork: the child's; else of the process */
+    uint64_t address; /* map, unmap; remap: the new one */
+    uint64_t length;
+    uint64_t old_address; /* remap */
+    uint64_t old_length;
+    uint64_t stack; /* map, remap; exec: the old image's process id */
+    uint32_t epoch;
+    uint32_t flags; /* map: mmap's flags */
+};
+
+enum uf_bpf_loss {
+#define UF_BPF_LOSS(identifier, text) UF_BPF_LOSS_##identifier,
+#include "bpf/contract/losses.def"
+#undef UF_BPF_LOSS
+    UF_BPF_LOSS_COUNT
+};
+
+/* The part of the program's memory that both sides see. */
+struct uf_control {
+    /* userspace */
+    uint32_t epoch;        /* seconds since tracing began */
+    uint32_t depth;        /* frames kept, at most UF_BPF_FRAMES */
+    uint64_t sample_bytes; /* 0: every allocation */
+    uint32_t last_process; /* the id given last; both sides, atomically */
+    uint32_t unused;
+    /* kernel */
+    uint64_t last_raw_stack;
+    uint64_t losses[UF_BPF_LOSS_COUNT];
+};
+
+static_assert(sizeof(struct uf_slot) == 8, "slot");
+static_assert(sizeof(struct uf_code) == 24, "code");
+static_assert(sizeof(struct uf_range) == 32, "range");
+static_assert(sizeof(struct uf_block) == 24, "block");
+static_assert(sizeof(struct uf_call) == 40, "call");
+static_assert(sizeof(struct uf_stack_event) == 24, "stack event");
+static_assert(sizeof(struct uf_event) == 64, "event");
+
+#endif

@@ -1,0 +1,178 @@
+/* Maps of the kernel side, and what every program does with them. Sizes that depend on the machine or on the
+ * limits asked for are set by userspace before the programs are loaded
+ * (userspace/capture/ebpf/kernel_side.cpp). */
+#ifndef UNFREED_BPF_MAPS_H
+#define UNFREED_BPF_MAPS_H
+
+#include "bpf/vmlinux.h"
+/* vmlinux.h first */
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/contract/capture.h"
+
+enum { UF_WINDOW_WORDS = 64 };
+
+/* What a probe needs beyond BPF's 512 bytes of stack. Owner: the probe that set `taken`, until it clears it.
+ */
+struct uf_scratch {
+    uint64_t taken;
+    uint64_t window_at; /* address of window[0] */
+    uint64_t window[UF_WINDOW_WORDS];
+    struct {
+        struct uf_stack_event head;
+        uint64_t frames[UF_BPF_FRAMES];
+    } event;
+};
+
+struct uf_control control;
+
+/* tgid -> slot: for the tracepoints; probes have the slot in their cookie. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, UF_BPF_SLOTS);
+    __type(key, uint32_t);
+    __type(value, uint32_t);
+} pids SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, UF_BPF_SLOTS);
+    __type(key, uint32_t);
+    __type(value, struct uf_slot);
+} slots SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, UF_BPF_SLOTS);
+    __type(key, uint32_t);
+    __type(value, struct uf_code);
+} codes SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, UF_BPF_RANGES);
+    __type(key, uint32_t);
+    __type(value, struct uf_range);
+} ranges SEC(".maps");
+
+/* Unwind tables by the number of their file; a row is a word (struct uf_row). */
+struct uf_rows {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_INNER_MAP);
+    __uint(max_entries, 1);
+    __type(key, uint32_t);
+    __type(value, uint64_t);
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+    __uint(max_entries, UF_BPF_TABLES);
+    __type(key, uint32_t);
+    __array(values, struct uf_rows);
+} tables SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1 << UF_BPF_RULE_CACHE_BITS);
+    __type(key, uint32_t);
+    __type(value, uint64_t);
+} rule_cache SEC(".maps");
+
+/* The live blocks. Entries are allocated as they come: memory follows the live heap. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 1 << 20);
+    __type(key, uint64_t);
+    __type(value, struct uf_block);
+} live SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 1 << 19);
+    __type(key, uint64_t);
+    __type(value, struct uf_totals);
+} totals SEC(".maps");
+
+/* Calls that have not returned yet, by UF_LIVE_KEY(stack pointer at entry, process). */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 1 << 16);
+    __type(key, uint64_t);
+    __type(value, struct uf_call);
+} calls SEC(".maps");
+
+/* Threads inside a function with UF_COOKIE_WRAPS: pid_tgid -> its stack pointer there. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 1 << 16);
+    __type(key, uint64_t);
+    __type(value, uint64_t);
+} wrapped SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, UF_BPF_SCRATCH_PER_CPU);
+    __type(key, uint32_t);
+    __type(value, struct uf_scratch);
+} scratches SEC(".maps");
+
+/* Sampling: bytes to the next sample point, per CPU. */
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, uint32_t);
+    __type(value, uint64_t);
+} sample_left SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_RINGBUF);
+    __uint(max_entries, 16 << 20);
+} stacks_ring SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_RINGBUF);
+    __uint(max_entries, 4 << 20);
+} events_ring SEC(".maps");
+
+static __always_inline void lose(enum uf_bpf_loss cause) {
+    __sync_fetch_and_add(&control.losses[cause], 1);
+}
+
+/* A probe does not leave its CPU, but on a preemptible kernel another task's probe can come in between: each
+ * takes one of a few places. */
+static __always_inline struct uf_scratch* take_scratch(void) {
+    const uint32_t first = bpf_get_smp_processor_id() * UF_BPF_SCRATCH_PER_CPU;
+    for (uint32_t i = 0; i < UF_BPF_SCRATCH_PER_CPU; ++i) {
+        uint32_t index = first + i;
+        struct uf_scratch* const scratch = bpf_map_lookup_elem(&scratches, &index);
+        if (!scratch) return 0;
+        if (!__sync_lock_test_and_set(&scratch->taken, 1)) return scratch;
+    }
+    return 0;
+}
+
+static __always_inline void release_scratch(struct uf_scratch* scratch) {
+    *(volatile uint64_t*)&scratch->taken = 0;
+}
+
+static __always_inline int add_totals(uint64_t stack, uint64_t objects, uint64_t bytes) {
+    for (int i = 0; i < 2; ++i) {
+        struct uf_totals* const known = bpf_map_lookup_elem(&totals, &stack);
+        if (known) {
+            __sync_fetch_and_add(&known->objects, objects);
+            __sync_fetch_and_add(&known->bytes, bytes);
+            return 0;
+        }
+        const struct uf_totals first = {objects, bytes};
+        if (bpf_map_update_elem(&totals, &stack, &first, BPF_NOEXIST) == 0) return 0;
+        /* Another CPU was faster (look again), or it is full. */
+    }
+    lose(UF_BPF_LOSS_totals_full);
+    return -1;
+}
+
+#endif

@@ -1,0 +1,357 @@
+/* The kernel side of the ebpf backend: what runs when a traced process allocates, frees, maps, forks, execs,
+ * ends.
+ *
+ *   allocate (session: entry and return)   entry: the size      return: the block -> walk -> live table
+ *   call_entry, call_return                the same as two probes, where the kernel has no sessions
+ *   release                                the block -> out of the live table
+ *   sys_enter, sys_exit                    mmap, munmap, mremap: rare, so they are sent as events
+ *   on_fork, on_exec, on_exit              processes
+ *
+ * A block is counted once: the function that returns it last wins, since it finds the inner one's entry and
+ * takes its place (realloc that calls malloc). Wrappers that may return another address than they got
+ * (OpenCV, --pair) silence what they call instead. */
+#include "bpf/walk_in_kernel.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+extern bool bpf_session_is_return(void) __ksym __weak;
+extern __u64* bpf_session_cookie(void) __ksym __weak;
+
+static __always_inline uint32_t cookie_slot(uint64_t cookie) {
+    return cookie & 0xffff;
+}
+static __always_inline uint32_t cookie_function(uint64_t cookie) {
+    return cookie >> 16 & 0xffff;
+}
+static __always_inline uint32_t cookie_kind(uint64_t cookie) {
+    return cookie >> 32 & 0xff;
+}
+
+/* --- sampling: points are strewn over the stream of allocated bytes, sample_bytes apart in the mean; a block
+ * is recorded when at least one falls into it, and stands for that many times sample_bytes. */
+
+/* -ln(u) * mean for a random u in (0, 1], the logarithm by a parabola between powers of two. */
+static __always_inline uint64_t exponential(uint64_t mean) {
+    uint32_t u = bpf_get_prandom_u32() | 1;
+    uint32_t exponent = 31;
+    for (int i = 0; i < 31 && !(u & 0x80000000); ++i) {
+        u <<= 1;
+        --exponent;
+    }
+    const uint64_t m = u >> 15 & 0xffff;                                   /* mantissa, 16 bits */
+    const uint64_t fraction = m + (22533 * (m * (65536 - m) >> 16) >> 16); /* log2(1 + m), mean exact */
+    const uint64_t log2 = ((uint64_t)exponent << 16) + fraction;
+    const uint64_t minus_ln = ((32ull << 16) - log2) * 45426 >> 16; /* ln 2, 16 bits */
+    return (mean * minus_ln >> 16) + 1;
+}
+
+static __always_inline uint32_t sample_points(uint64_t size) {
+    const uint64_t mean = control.sample_bytes;
+    if (!mean) return 1;
+    uint32_t zero = 0;
+    uint64_t* const left = bpf_map_lookup_elem(&sample_left, &zero);
+    if (!left) return 0;
+    uint64_t until = *left ? *left : exponential(mean);
+    uint32_t points = 0;
+    for (int i = 0; i < 8 && until <= size; ++i) {
+        ++points;
+        size -= until;
+        until = exponential(mean);
+    }
+    if (until <= size) { /* many more: their number is as good as certain */
+        points += size / mean;
+        until = exponential(mean);
+        size = 0;
+    }
+    *left = until - size;
+    return points;
+}
+
+/* --- blocks */
+
+static __always_inline uint64_t estimated_bytes(const struct uf_block* block) {
+    return control.sample_bytes ? block->points * control.sample_bytes : block->size;
+}
+/* In 1024ths when sampling. */
+static __always_inline uint64_t estimated_objects(const struct uf_block* block) {
+    if (!control.sample_bytes) return 1;
+    return block->points * control.sample_bytes * 1024 / (block->size ? block->size : 1);
+}
+
+static __always_inline void take_out_of_totals(const struct uf_block* block) {
+    uint64_t stack = block->stack;
+    struct uf_totals* const counted = bpf_map_lookup_elem(&totals, &stack);
+    if (!counted) return;
+    __sync_fetch_and_add(&counted->objects, -estimated_objects(block));
+    __sync_fetch_and_add(&counted->bytes, -estimated_bytes(block));
+}
+
+static __always_inline void put_block(uint64_t key, const struct uf_block* block) {
+    long error = bpf_map_update_elem(&live, &key, block, BPF_NOEXIST);
+    if (error == -17 /* EEXIST */) {
+        /* The function that we returned from got it from one that is probed too. */
+        struct uf_block* const inner = bpf_map_lookup_elem(&live, &key);
+        if (inner) take_out_of_totals(inner);
+        error = bpf_map_update_elem(&live, &key, block, BPF_ANY);
+    }
+    if (error) lose(UF_BPF_LOSS_live_full);
+}
+
+/* `regs` as the function's caller has them, just after the call. */
+static __always_inline void record(struct pt_regs* regs, uint64_t cookie, uint64_t address, uint64_t size) {
+    uint32_t slot_index = cookie_slot(cookie);
+    const struct uf_slot* const slot = bpf_map_lookup_elem(&slots, &slot_index);
+    if (!slot || !slot->process) return;
+    struct uf_block block = {.size = size, .epoch = control.epoch, .points = sample_points(size)};
+    const uint64_t key = UF_LIVE_KEY(address, slot->process);
+    if (!block.points) {
+        if (control.sample_bytes) bpf_map_delete_elem(&live, &key); /* a sampled inner call's entry */
+        return;
+    }
+    const struct uf_registers at = {regs->ip, regs->sp, regs->bp};
+    block.stack = stack_of(slot, slot_index, cookie_function(cookie), &at, estimated_objects(&block),
+                           estimated_bytes(&block));
+    put_block(key, &block);
+}
+
+/* --- calls */
+
+/* Is this thread inside a wrapping function? One that was left by an exception lies below our frame by now.
+ */
+static __always_inline int is_silenced(uint32_t slot_index, uint64_t sp) {
+    const struct uf_code* const code = bpf_map_lookup_elem(&codes, &slot_index);
+    if (!code || !code->wraps) return 0;
+    uint64_t thread = bpf_get_current_pid_tgid();
+    const uint64_t* const outer = bpf_map_lookup_elem(&wrapped, &thread);
+    if (!outer) return 0;
+    if (sp < *outer) return 1;
+    bpf_map_delete_elem(&wrapped, &thread);
+    return 0;
+}
+
+static __always_inline uint64_t call_key(uint32_t slot_index, uint64_t sp) {
+    const struct uf_slot* const slot = bpf_map_lookup_elem(&slots, &slot_index);
+    return UF_LIVE_KEY(sp, slot ? slot->process : 0);
+}
+
+enum { IGNORE = 1 }; /* session: no return probe for this call */
+
+/* The probe stands where sp is still that of the function's entry. `word` is kept until the return. */
+static __always_inline int on_call(struct pt_regs* regs, uint64_t cookie, uint64_t* word) {
+    const uint32_t kind = cookie_kind(cookie);
+    const uint32_t slot_index = cookie_slot(cookie);
+    if (is_silenced(slot_index, regs->sp)) return IGNORE;
+    if (cookie & UF_COOKIE_WRAPS) {
+        uint64_t thread = bpf_get_current_pid_tgid();
+        uint64_t sp = regs->sp;
+        bpf_map_update_elem(&wrapped, &thread, &sp, BPF_ANY);
+    }
+    if (kind == UF_CALL_SIZE) {
+        *word = regs->di;
+    } else if (kind == UF_CALL_PRODUCT) {
+        *word = regs->di * regs->si;
+    } else if (kind == UF_CALL_SIZE_SECOND) {
+        *word = regs->si;
+    } else {
+        struct uf_call call = {.old = {.size = UF_NO_BLOCK}};
+        call.argument = regs->di;
+        call.size = kind == UF_CALL_RESIZE ? regs->si : kind == UF_CALL_OUT ? regs->dx : regs->si * regs->dx;
+        uint64_t block_key = call_key(slot_index, call.argument);
+        if (kind != UF_CALL_OUT && call.argument) {
+            /* Taken out before the allocator can give the address to another thread; put back when it fails.
+             */
+            const struct uf_block* const old = bpf_map_lookup_elem(&live, &block_key);
+            if (old) call.old = *old;
+        }
+        uint64_t key = call_key(slot_index, regs->sp);
+        if (bpf_map_update_elem(&calls, &key, &call, BPF_ANY)) {
+            lose(UF_BPF_LOSS_call_full);
+            return IGNORE;
+        }
+        if (call.old.size != UF_NO_BLOCK) bpf_map_delete_elem(&live, &block_key);
+        *word = 0;
+    }
+    return 0;
+}
+
+static __always_inline void on_return(struct pt_regs* regs, uint64_t cookie, uint64_t word) {
+    const uint32_t kind = cookie_kind(cookie);
+    const uint32_t slot_index = cookie_slot(cookie);
+    uint64_t address = regs->ax;
+    uint64_t size = word;
+    if (cookie & UF_COOKIE_WRAPS) {
+        uint64_t thread = bpf_get_current_pid_tgid();
+        bpf_map_delete_elem(&wrapped, &thread);
+    }
+    if (kind == UF_CALL_RESIZE || kind == UF_CALL_RESIZE_PRODUCT || kind == UF_CALL_OUT) {
+        uint64_t key = call_key(slot_index, regs->sp - 8);
+        const struct uf_call* const found = bpf_map_lookup_elem(&calls, &key);
+        if (!found) return;
+        const struct uf_call call = *found;
+        bpf_map_delete_elem(&calls, &key);
+        size = call.size;
+        if (kind == UF_CALL_OUT) {
+            if ((uint32_t)regs->ax) return; /* an error number */
+            if (bpf_probe_read_user(&address, sizeof address, (void*)call.argument)) return;
+        } else if (!address && call.old.size != UF_NO_BLOCK && (size || !call.argument)) {
+            uint64_t block_key = call_key(slot_index, call.argument);
+            bpf_map_update_elem(&live, &block_key, &call.old, BPF_ANY);
+        }
+    }
+    if (address) record(regs, cookie, address, size);
+}
+
+SEC("uprobe")
+int allocate(struct pt_regs* regs) {
+    const uint64_t cookie = bpf_get_attach_cookie(regs);
+    uint64_t* const word = (uint64_t*)bpf_session_cookie();
+    if (!bpf_session_is_return()) return on_call(regs, cookie, word);
+    on_return(regs, cookie, *word);
+    return 0;
+}
+
+/* Without sessions the word waits in the table of open calls, whose `size` it shares. */
+SEC("uprobe")
+int call_entry(struct pt_regs* regs) {
+    const uint64_t cookie = bpf_get_attach_cookie(regs);
+    uint64_t word = 0;
+    if (on_call(regs, cookie, &word)) return 0;
+    if (cookie_kind(cookie) > UF_CALL_SIZE_SECOND) return 0;
+    uint64_t key = call_key(cookie_slot(cookie), regs->sp);
+    const struct uf_call call = {.size = word, .old = {.size = UF_NO_BLOCK}};
+    if (bpf_map_update_elem(&calls, &key, &call, BPF_ANY)) lose(UF_BPF_LOSS_call_full);
+    return 0;
+}
+
+SEC("uprobe")
+int call_return(struct pt_regs* regs) {
+    const uint64_t cookie = bpf_get_attach_cookie(regs);
+    uint64_t word = 0;
+    if (cookie_kind(cookie) <= UF_CALL_SIZE_SECOND) {
+        uint64_t key = call_key(cookie_slot(cookie), regs->sp - 8);
+        const struct uf_call* const call = bpf_map_lookup_elem(&calls, &key);
+        if (!call) return 0;
+        word = call->size;
+        bpf_map_delete_elem(&calls, &key);
+    }
+    on_return(regs, cookie, word);
+    return 0;
+}
+
+SEC("uprobe")
+int release(struct pt_regs* regs) {
+    const uint64_t address = regs->di;
+    if (!address) return 0;
+    uint64_t key = call_key(cookie_slot(bpf_get_attach_cookie(regs)), address);
+    bpf_map_delete_elem(&live, &key); /* not there: allocated before we came, or not sampled */
+    return 0;
+}
+
+/* --- memory maps: system calls, of all processes; the number is looked at first */
+
+enum { SYS_MMAP = 9, SYS_MPROTECT = 10, SYS_MUNMAP = 11, SYS_MREMAP = 25 };
+enum { UF_PROT_EXEC = 4 };
+
+static __always_inline const struct uf_slot* current_slot(uint32_t* index) {
+    uint32_t pid = bpf_get_current_pid_tgid() >> 32;
+    const uint32_t* const found = bpf_map_lookup_elem(&pids, &pid);
+    if (!found) return 0;
+    *index = *found;
+    return bpf_map_lookup_elem(&slots, index);
+}
+
+static __always_inline void send_event(struct uf_event* event, uint32_t type, const struct uf_slot* slot,
+                                       uint32_t index) {
+    event->type = type;
+    event->process = slot->process;
+    event->slot = index;
+    event->epoch = control.epoch;
+    if (!event->pid) event->pid = slot->pid;
+    if (bpf_ringbuf_output(&events_ring, event, sizeof *event, 0)) lose(UF_BPF_LOSS_event_ring_full);
+}
+
+SEC("tp_btf/sys_enter")
+int sys_enter(unsigned long long* context) {
+    const struct pt_regs* const regs = (const struct pt_regs*)context[0];
+    const long number = context[1];
+    /* munmap before it happens: once it has, another thread may map the same place, and be heard first. */
+    if (number != SYS_MUNMAP) return 0;
+    uint32_t index = 0;
+    const struct uf_slot* const slot = current_slot(&index);
+    if (!slot || !slot->process) return 0;
+    struct uf_event event = {.address = regs->di, .length = regs->si};
+    send_event(&event, UF_EVENT_UNMAP, slot, index);
+    return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int sys_exit(unsigned long long* context) {
+    const struct pt_regs* const regs = (const struct pt_regs*)context[0];
+    const uint64_t result = context[1];
+    const long number = regs->orig_ax;
+    if (number != SYS_MMAP && number != SYS_MREMAP && number != SYS_MPROTECT) return 0;
+    if (result > -4096ull) return 0;
+    if (number == SYS_MPROTECT && !(regs->dx & UF_PROT_EXEC)) return 0;
+    uint32_t index = 0;
+    const struct uf_slot* const slot = current_slot(&index);
+    if (!slot || !slot->process) return 0;
+    struct uf_event event = {.address = result};
+    if (number == SYS_MPROTECT || (number == SYS_MMAP && (regs->dx & UF_PROT_EXEC))) {
+        send_event(&event, UF_EVENT_CODE, slot, index);
+        if (number == SYS_MPROTECT) return 0;
+    }
+    const struct uf_registers at = {regs->ip, regs->sp, regs->bp};
+    event.stack = stack_of(slot, index, number == SYS_MMAP ? UINT16_MAX : UINT16_MAX - 1, &at, 0, 0);
+    if (number == SYS_MMAP) {
+        event.length = regs->si;
+        event.flags = regs->r10;
+        send_event(&event, UF_EVENT_MAP, slot, index);
+    } else {
+        event.old_address = regs->di;
+        event.old_length = regs->si;
+        event.length = regs->dx;
+        send_event(&event, UF_EVENT_REMAP, slot, index);
+    }
+    return 0;
+}
+
+/* --- processes */
+
+SEC("tp_btf/sched_process_fork")
+int on_fork(unsigned long long* context) {
+    const struct task_struct* const parent = (const struct task_struct*)context[0];
+    const struct task_struct* const child = (const struct task_struct*)context[1];
+    if (parent->tgid == child->tgid) return 0; /* a thread */
+    uint32_t index = 0;
+    const struct uf_slot* const slot = current_slot(&index);
+    if (!slot) return 0;
+    struct uf_event event = {.pid = child->tgid};
+    send_event(&event, UF_EVENT_FORK, slot, index);
+    return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int on_exec(unsigned long long* context) {
+    uint32_t index = 0;
+    struct uf_slot* const slot = (struct uf_slot*)current_slot(&index);
+    (void)context;
+    if (!slot) return 0;
+    struct uf_event event = {.stack = slot->process};
+    slot->process = __sync_fetch_and_add(&control.last_process, 1) + 1;
+    send_event(&event, UF_EVENT_EXEC, slot, index);
+    return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int on_exit(unsigned long long* context) {
+    const struct task_struct* const task = (const struct task_struct*)context[0];
+    if (task->signal->live.counter) return 0; /* other threads live on */
+    uint32_t index = 0;
+    const struct uf_slot* const slot = current_slot(&index);
+    if (!slot) return 0;
+    uint32_t pid = task->tgid;
+    bpf_map_delete_elem(&pids, &pid);
+    struct uf_event event = {.pid = pid};
+    send_event(&event, UF_EVENT_EXIT, slot, index);
+    return 0;
+}

@@ -1,0 +1,142 @@
+#include "userspace/capture/ebpf/call_paths.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "bpf/contract/capture.h"
+
+namespace unfreed::ebpf {
+namespace {
+
+// Address of the call that a frame returns to, in its file's symbol table.
+std::uint64_t call_address(const CodeModule& module, std::uint64_t frame) {
+    const std::uint64_t pc = frame & ~UF_FRAME_EXACT;
+    return (frame & UF_FRAME_EXACT ? pc : pc - 1) - module.bias;
+}
+
+bool is_loader(const CodeModule& module, const ProcessImage& image) {
+    for (const CodeMapping& mapping : image.mappings) {
+        if (mapping.begin <= module.begin && module.begin < mapping.end) {
+            const std::string name = std::filesystem::path(mapping.path).filename();
+            return name.starts_with("ld-") || name.starts_with("ld.so");
+        }
+    }
+    return false;
+}
+
+}  // namespace
+
+void CallPaths::add(std::uint64_t stack, const ProcessImage& image, std::uint32_t function, uf_end end,
+                    std::span<const std::uint64_t> frames) {
+    if (paths_.contains(stack)) return;
+    CallPath path;
+    path.process = image.index;
+    path.function = function;
+    path.end = end;
+    if (function >= UINT16_MAX - 1) {
+        name_mapping(image, frames, function != UINT16_MAX, path);
+    } else {
+        name_function(image, frames, path);
+    }
+    if (path.by_program) {
+        NodeIndex at = 0;
+        for (auto frame_at = frames.rbegin(); frame_at != frames.rend(); ++frame_at) {
+            at = node(at, frame(image, *frame_at));
+        }
+        Frame leaf;
+        leaf.kind = Frame::Kind::kFunction;
+        leaf.function = path.function;
+        path.leaf = node(at, intern(leaf));
+    }
+    paths_.emplace(stack, path);
+}
+
+// The probe stands on the innermost function; the one that counts is the outermost that the program called:
+// operator new that calls malloc, or one of two names for the same code.
+void CallPaths::name_function(const ProcessImage& image, std::span<const std::uint64_t>& frames,
+                              CallPath& path) const {
+    while (!frames.empty()) {
+        const CodeModule* const module = image.module_at(frames.front() & ~UF_FRAME_EXACT);
+        if (module == nullptr || module->file == nullptr) return;
+        const std::uint64_t address = call_address(*module, frames.front());
+        const FoundFunction* const inside = module->file->function_at(address);
+        if (inside == nullptr || inside->function.kind == UF_CALL_FREE) {
+            const std::string called = module->file->called_symbol(address + 1);
+            if (const auto index = functions_.index_of(called)) path.function = *index;
+            return;
+        }
+        path.function = inside->function.index;
+        frames = frames.subspan(1);
+    }
+}
+
+// The program's own calls go through the linkage table of the module they are in; libc's, malloc's and the
+// loader's own do not. Where the leaf is not in libc (a static program, Go), everything counts but what an
+// allocator does.
+void CallPaths::name_mapping(const ProcessImage& image, std::span<const std::uint64_t>& frames, bool remap,
+                             CallPath& path) const {
+    path.function = remap ? functions_.mremap() : functions_.mmap();
+    path.by_program = false;
+    if (frames.empty()) return;
+    for (const std::uint64_t frame : frames) {
+        const CodeModule* const module = image.module_at(frame & ~UF_FRAME_EXACT);
+        if (module != nullptr && module->file != nullptr &&
+            module->file->function_at(call_address(*module, frame)) != nullptr) {
+            return;  // within an allocator
+        }
+    }
+    const CodeModule* const leaf = image.module_at(frames[0] & ~UF_FRAME_EXACT);
+    if (frames.size() > 1) {
+        const CodeModule* const caller = image.module_at(frames[1]);
+        if (caller != nullptr && caller->file != nullptr && !is_loader(*caller, image)) {
+            const std::string called = caller->file->called_symbol(frames[1] - caller->bias);
+            if (const auto index = functions_.index_of(called)) {
+                path.function = *index;
+                path.by_program = true;
+                frames = frames.subspan(1);
+                return;
+            }
+        }
+    }
+    if (leaf == nullptr || leaf->file == nullptr) {
+        path.by_program = true;  // code made at run time
+        return;
+    }
+    const bool in_libc = !leaf->file->functions().empty() && !leaf->file->is_executable();
+    path.by_program = !in_libc && !is_loader(*leaf, image);
+}
+
+FrameIndex CallPaths::frame(const ProcessImage& image, std::uint64_t kernel_frame) {
+    Frame frame;
+    frame.address = kernel_frame & ~UF_FRAME_EXACT;
+    frame.kind = kernel_frame & UF_FRAME_EXACT ? Frame::Kind::kExact : Frame::Kind::kReturn;
+    if (const CodeModule* const module = image.module_at(frame.address)) frame.module = module->module;
+    return intern(frame);
+}
+
+FrameIndex CallPaths::intern(const Frame& frame) {
+    const std::uint64_t what = std::uint64_t{frame.module} << 34 | std::uint64_t{frame.function} << 2 |
+                               static_cast<std::uint64_t>(frame.kind);
+    const auto [at, is_new] =
+        frame_at_.try_emplace({frame.address, what}, static_cast<FrameIndex>(frames_.size()));
+    if (is_new) frames_.push_back(frame);
+    return at->second;
+}
+
+NodeIndex CallPaths::node(NodeIndex caller, FrameIndex frame) {
+    const auto [at, is_new] = node_at_.try_emplace({caller, frame}, static_cast<NodeIndex>(nodes_.size()));
+    if (is_new) nodes_.push_back({caller, frame});
+    return at->second;
+}
+
+const CallPath* CallPaths::find(std::uint64_t stack) const {
+    const auto found = paths_.find(stack);
+    return found == paths_.end() ? nullptr : &found->second;
+}
+
+void CallPaths::write(Snapshot& into) const {
+    into.frames = frames_;
+    into.nodes = nodes_;
+}
+
+}  // namespace unfreed::ebpf

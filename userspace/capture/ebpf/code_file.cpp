@@ -1,0 +1,252 @@
+#include "userspace/capture/ebpf/code_file.h"
+
+#include <gelf.h>
+#include <libelf.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "userspace/capture/ebpf/probe_site.h"
+
+namespace unfreed::ebpf {
+namespace {
+
+struct EndElf {
+    void operator()(Elf* elf) const { elf_end(elf); }
+};
+using OwnedElf = std::unique_ptr<Elf, EndElf>;
+
+constexpr std::size_t kLongestFunction = 4096;  // bytes looked at for a probe's place
+
+template <class Visit>
+void for_each_section(Elf* elf, std::uint32_t type, Visit visit) {
+    for (Elf_Scn* section = nullptr; (section = elf_nextscn(elf, section)) != nullptr;) {
+        GElf_Shdr header;
+        if (gelf_getshdr(section, &header) == nullptr || header.sh_type != type || header.sh_entsize == 0)
+            continue;
+        if (Elf_Data* const data = elf_getdata(section, nullptr)) visit(header, data);
+    }
+}
+
+std::string build_id_of(Elf* elf) {
+    for (Elf_Scn* section = nullptr; (section = elf_nextscn(elf, section)) != nullptr;) {
+        GElf_Shdr header;
+        if (gelf_getshdr(section, &header) == nullptr || header.sh_type != SHT_NOTE) continue;
+        Elf_Data* const data = elf_getdata(section, nullptr);
+        GElf_Nhdr note;
+        std::size_t name = 0, description = 0;
+        for (std::size_t at = 0;
+             data != nullptr && (at = gelf_getnote(data, at, &note, &name, &description)) > 0;) {
+            const auto* const bytes = static_cast<const unsigned char*>(data->d_buf);
+            if (note.n_type != NT_GNU_BUILD_ID || note.n_namesz != 4 ||
+                std::memcmp(bytes + name, "GNU", 4) != 0) {
+                continue;
+            }
+            std::string hex;
+            for (std::size_t i = 0; i < note.n_descsz; ++i) {
+                hex += "0123456789abcdef"[bytes[description + i] >> 4];
+                hex += "0123456789abcdef"[bytes[description + i] & 15];
+            }
+            return hex;
+        }
+    }
+    return {};
+}
+
+unsigned arguments_of(uf_call_kind kind) {
+    switch (kind) {
+        case UF_CALL_SIZE:
+        case UF_CALL_FREE:
+            return 1;
+        case UF_CALL_RESIZE_PRODUCT:
+        case UF_CALL_OUT:
+            return 3;
+        default:
+            return 2;
+    }
+}
+
+}  // namespace
+
+CodeFile::CodeFile(Descriptor file, const Functions& functions) : file_(std::move(file)) {
+    if (!file_) return;
+    table_ = unwind::compile_file(file_.get());
+    read_elf(functions);
+    choose_sites();
+}
+
+CodeFile::CodeFile(std::vector<std::byte> image) : image_(std::move(image)) {
+    table_ = unwind::compile_image(image_);
+    segments_.push_back({0, 0, image_.size(), true});  // the vdso is linked at 0, in one piece
+}
+
+void CodeFile::read_elf(const Functions& functions) {
+    elf_version(EV_CURRENT);
+    const OwnedElf elf(elf_begin(file_.get(), ELF_C_READ_MMAP, nullptr));
+    std::size_t headers = 0;
+    if (!elf || elf_kind(elf.get()) != ELF_K_ELF || elf_getphdrnum(elf.get(), &headers) != 0) return;
+    for (std::size_t i = 0; i < headers; ++i) {
+        GElf_Phdr header;
+        if (gelf_getphdr(elf.get(), static_cast<int>(i), &header) == nullptr) continue;
+        if (header.p_type != PT_LOAD) continue;
+        segments_.push_back({header.p_offset, header.p_vaddr, header.p_filesz, (header.p_flags & PF_X) != 0});
+    }
+    GElf_Ehdr file_header;
+    if (gelf_getehdr(elf.get(), &file_header) != nullptr && file_header.e_type == ET_EXEC)
+        is_executable_ = true;
+    build_id_ = build_id_of(elf.get());
+    for_each_section(elf.get(), SHT_DYNAMIC, [&](const GElf_Shdr& header, Elf_Data* data) {
+        for (std::size_t i = 0; i < header.sh_size / header.sh_entsize; ++i) {
+            GElf_Dyn entry;
+            if (gelf_getdyn(data, static_cast<int>(i), &entry) == nullptr) break;
+            if (entry.d_tag == DT_FLAGS_1 && (entry.d_un.d_val & DF_1_PIE)) is_executable_ = true;
+        }
+    });
+    for (const std::uint32_t type : {SHT_DYNSYM, SHT_SYMTAB}) {
+        for_each_section(elf.get(), type, [&](const GElf_Shdr& header, Elf_Data* data) {
+            for (std::size_t i = 0; i < header.sh_size / header.sh_entsize; ++i) {
+                GElf_Sym symbol;
+                if (gelf_getsym(data, static_cast<int>(i), &symbol) == nullptr ||
+                    symbol.st_shndx == SHN_UNDEF || GELF_ST_TYPE(symbol.st_info) != STT_FUNC) {
+                    continue;
+                }
+                const char* const name = elf_strptr(elf.get(), header.sh_link, symbol.st_name);
+                if (name == nullptr) continue;
+                if (const Function* const function = functions.find(name)) {
+                    FoundFunction found;
+                    found.function = *function;
+                    found.address = symbol.st_value;
+                    found.size = symbol.st_size;
+                    functions_.push_back(found);
+                }
+            }
+        });
+    }
+    for_each_section(elf.get(), SHT_RELA, [&](const GElf_Shdr& header, Elf_Data* data) {
+        Elf_Scn* const symbols = elf_getscn(elf.get(), header.sh_link);
+        GElf_Shdr symbols_header;
+        Elf_Data* const symbol_data = symbols == nullptr ? nullptr : elf_getdata(symbols, nullptr);
+        if (symbol_data == nullptr || gelf_getshdr(symbols, &symbols_header) == nullptr) return;
+        for (std::size_t i = 0; i < header.sh_size / header.sh_entsize; ++i) {
+            GElf_Rela relocation;
+            GElf_Sym symbol;
+            if (gelf_getrela(data, static_cast<int>(i), &relocation) == nullptr) break;
+            const auto type = GELF_R_TYPE(relocation.r_info);
+            if ((type != R_X86_64_JUMP_SLOT && type != R_X86_64_GLOB_DAT && type != R_X86_64_64) ||
+                gelf_getsym(symbol_data, static_cast<int>(GELF_R_SYM(relocation.r_info)), &symbol) ==
+                    nullptr) {
+                continue;
+            }
+            const char* const name = elf_strptr(elf.get(), symbols_header.sh_link, symbol.st_name);
+            if (name != nullptr && functions.index_of(name))
+                import_slots_.emplace_back(relocation.r_offset, name);
+        }
+    });
+    std::sort(import_slots_.begin(), import_slots_.end());
+}
+
+void CodeFile::choose_sites() {
+    // Aliases (memalign and aligned_alloc, dynamic and static symbol) are one function, under the name found
+    // first.
+    std::stable_sort(functions_.begin(), functions_.end(),
+                     [](const FoundFunction& a, const FoundFunction& b) { return a.address < b.address; });
+    functions_.erase(
+        std::unique(functions_.begin(), functions_.end(),
+                    [](const FoundFunction& a, const FoundFunction& b) { return a.address == b.address; }),
+        functions_.end());
+    const bool has_malloc = std::any_of(functions_.begin(), functions_.end(), [](const FoundFunction& found) {
+        return !found.function.is_operator && found.function.kind != UF_CALL_FREE;
+    });
+    for (FoundFunction& found : functions_) {
+        const auto offset = file_offset(found.address);
+        if (!offset) {
+            found.probed = false;
+            continue;
+        }
+        const auto code =
+            bytes_at(found.address, std::min<std::size_t>(found.size ? found.size : 64, kLongestFunction));
+        const bool allocates = found.function.kind != UF_CALL_FREE;
+        const ProbeSite site = choose_probe_site(code, arguments_of(found.function.kind), allocates);
+        found.probe_offset = *offset + site.offset;
+        found.emulated = site.emulated;
+        // libstdc++'s operators call malloc and free, which are probed where they are defined. In a module
+        // with an allocator of its own they may go straight to it.
+        if (!found.function.is_operator) continue;
+        found.probed =
+            has_malloc && std::none_of(functions_.begin(), functions_.end(), [&](const FoundFunction& other) {
+                return other.address != found.address && (other.function.kind != UF_CALL_FREE) == allocates &&
+                       calls(code, found.address, other.address);
+            });
+    }
+}
+
+std::optional<std::uint64_t> CodeFile::file_offset(std::uint64_t address) const {
+    for (const Segment& segment : segments_) {
+        if (address >= segment.address && address - segment.address < segment.file_size) {
+            return address - segment.address + segment.offset;
+        }
+    }
+    return std::nullopt;
+}
+
+std::vector<std::byte> CodeFile::bytes_at(std::uint64_t address, std::size_t count) const {
+    std::vector<std::byte> bytes(count);
+    const auto offset = file_offset(address);
+    const ssize_t got =
+        offset && file_ ? pread(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(*offset)) : -1;
+    bytes.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
+    return bytes;
+}
+
+std::optional<std::uint64_t> CodeFile::bias(std::uint64_t begin, std::uint64_t offset) const {
+    constexpr std::uint64_t kPage = 4096;
+    for (const Segment& segment : segments_) {
+        const std::uint64_t first = segment.offset / kPage * kPage;
+        if (segment.code && offset >= first && offset < segment.offset + segment.file_size) {
+            return begin - offset + segment.offset - segment.address;
+        }
+    }
+    return std::nullopt;
+}
+
+const FoundFunction* CodeFile::function_at(std::uint64_t address) const {
+    const auto after = std::upper_bound(
+        functions_.begin(), functions_.end(), address,
+        [](std::uint64_t value, const FoundFunction& found) { return value < found.address; });
+    if (after == functions_.begin()) return nullptr;
+    const FoundFunction& found = *std::prev(after);
+    return address - found.address < found.size ? &found : nullptr;
+}
+
+std::string CodeFile::called_symbol(std::uint64_t return_address) const {
+    const auto slot_symbol = [&](std::uint64_t slot) -> std::string {
+        const auto found =
+            std::lower_bound(import_slots_.begin(), import_slots_.end(), std::pair(slot, std::string()));
+        return found != import_slots_.end() && found->first == slot ? found->second : std::string();
+    };
+    const auto word = [](const std::vector<std::byte>& bytes, std::size_t at) {
+        std::int32_t value = 0;
+        std::memcpy(&value, bytes.data() + at, sizeof value);
+        return static_cast<std::uint64_t>(std::int64_t{value});
+    };
+    const auto is = [](const std::vector<std::byte>& bytes, std::size_t at, std::uint8_t value) {
+        return std::to_integer<std::uint8_t>(bytes[at]) == value;
+    };
+    // call *slot(%rip)
+    const auto call = bytes_at(return_address - 6, 6);
+    if (call.size() != 6) return {};
+    if (is(call, 0, 0xff) && is(call, 1, 0x15)) return slot_symbol(return_address + word(call, 2));
+    // call stub; stub: [endbr64] [bnd] jmp *slot(%rip)
+    if (!is(call, 1, 0xe8)) return {};
+    const std::uint64_t stub = return_address + word(call, 2);
+    const auto code = bytes_at(stub, 16);
+    if (code.size() != 16) return {};
+    std::size_t at = is(code, 0, 0xf3) && is(code, 1, 0x0f) && is(code, 2, 0x1e) ? 4 : 0;
+    if (is(code, at, 0xf2)) ++at;
+    if (!is(code, at, 0xff) || !is(code, at + 1, 0x25)) return {};
+    return slot_symbol(stub + at + 6 + word(code, at + 2));
+}
+
+}  // namespace unfreed::ebpf

@@ -1,0 +1,74 @@
+// What the ebpf backend needs to know of one mapped file: its code segments, build-id, the allocation
+// functions in it with the place for a probe in each, and its unwind table. Read once per file, shared by
+// every process that maps it.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "symbolizer/unwind/unwind_table.h"
+#include "userspace/capture/ebpf/functions.h"
+#include "userspace/process/descriptor.h"
+
+namespace unfreed::ebpf {
+
+// A function of Functions, found in the file.
+struct FoundFunction {
+    Function function;
+    std::uint64_t address = 0;       // in the file's symbol table
+    std::uint64_t size = 0;          // 0: unknown
+    std::uint64_t probe_offset = 0;  // in the file: where to probe it
+    bool emulated = false;           // the probe is a cheap one
+    bool probed = true;              // false: only its name counts, since what it calls is probed
+};
+
+class CodeFile {
+  public:
+    // Of a descriptor; one that is no ELF file has no functions and no rows.
+    CodeFile(Descriptor file, const Functions& functions);
+    // Of an image in memory: [vdso].
+    explicit CodeFile(std::vector<std::byte> image);
+
+    const std::string& build_id() const { return build_id_; }
+    int descriptor() const { return file_.get(); }
+    const unwind::UnwindTable& table() const { return table_; }
+    const std::vector<FoundFunction>& functions() const { return functions_; }
+
+    bool is_executable() const { return is_executable_; }  // a program, not a library
+
+    // Address in a process = address in the file's symbol table + bias, for a mapping of `offset` at `begin`.
+    std::optional<std::uint64_t> bias(std::uint64_t begin, std::uint64_t offset) const;
+
+    // The recorded function whose code holds `address` (file's symbol table); nullptr: none.
+    const FoundFunction* function_at(std::uint64_t address) const;
+
+    // The symbol that the call instruction before `return_address` (file's symbol table) goes to by way of
+    // the procedure linkage or global offset table; empty: none of those.
+    std::string called_symbol(std::uint64_t return_address) const;
+
+    std::uint32_t kernel_table = 0;  // number of its table in the kernel's `tables`
+    bool kernel_table_known = false;
+
+  private:
+    struct Segment {
+        std::uint64_t offset, address, file_size;
+        bool code;
+    };
+    void read_elf(const Functions& functions);
+    std::optional<std::uint64_t> file_offset(std::uint64_t address) const;
+    std::vector<std::byte> bytes_at(std::uint64_t address, std::size_t count) const;
+    void choose_sites();
+
+    Descriptor file_;
+    std::vector<std::byte> image_;
+    std::vector<Segment> segments_;
+    std::string build_id_;
+    bool is_executable_ = false;
+    unwind::UnwindTable table_;
+    std::vector<FoundFunction> functions_;  // by address
+    std::vector<std::pair<std::uint64_t, std::string>>
+        import_slots_;  // GOT slot -> symbol, by slot; known names only
+};
+
+}  // namespace unfreed::ebpf

@@ -1,0 +1,69 @@
+#include "userspace/capture/ebpf/code_files.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace unfreed::ebpf {
+namespace {
+
+constexpr FileId kVdso{0, 1};
+constexpr std::uint64_t kLargestVdso = 64 << 10;
+
+std::vector<std::byte> read_memory(pid_t pid, std::uint64_t address, std::uint64_t count) {
+    const Descriptor memory(open(fmt::format("/proc/{}/mem", pid).c_str(), O_RDONLY | O_CLOEXEC));
+    std::vector<std::byte> bytes(count < kLargestVdso ? count : kLargestVdso);
+    const ssize_t got =
+        memory ? pread(memory.get(), bytes.data(), bytes.size(), static_cast<off_t>(address)) : 0;
+    bytes.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
+    return bytes;
+}
+
+}  // namespace
+
+const CodeFile* CodeFiles::of_mapping(pid_t pid, const CodeMapping& mapping) {
+    if (mapping.path == "[vdso]") {
+        const auto known = files_.find(kVdso);
+        if (known != files_.end()) return known->second.get();
+        auto image = read_memory(pid, mapping.begin, mapping.end - mapping.begin);
+        return image.empty() ? nullptr : keep(kVdso, std::make_shared<CodeFile>(std::move(image)));
+    }
+    if (mapping.file.inode == 0) return nullptr;
+    const auto known = files_.find(mapping.file);
+    if (known != files_.end()) return known->second.get();
+    Descriptor file = open_mapped_file(pid, mapping);
+    if (!file) return nullptr;
+    const CodeFile* const opened = of_descriptor(std::move(file));
+    for (const auto& [id, kept] : files_) {
+        if (kept.get() != opened) continue;
+        const auto shared = kept;
+        files_[mapping.file] = shared;
+        break;
+    }
+    return opened;
+}
+
+const CodeFile* CodeFiles::of_path(const std::string& path) {
+    return of_descriptor(Descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC)));
+}
+
+const CodeFile* CodeFiles::of_descriptor(Descriptor file) {
+    struct stat status {};
+    if (!file || fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return nullptr;
+    const FileId id{status.st_dev, status.st_ino};
+    const auto known = files_.find(id);
+    if (known != files_.end()) return known->second.get();
+    return keep(id, std::make_shared<CodeFile>(std::move(file), functions_));
+}
+
+const CodeFile* CodeFiles::keep(FileId id, std::shared_ptr<CodeFile> file) {
+    if (!file->table().rows.empty() && tables_ < UF_BPF_TABLES) {
+        kernel_.set_table(tables_, file->table().rows);
+        file->kernel_table = tables_++;
+        file->kernel_table_known = true;
+    }
+    return (files_[id] = std::move(file)).get();
+}
+
+}  // namespace unfreed::ebpf

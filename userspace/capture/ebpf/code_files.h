@@ -1,0 +1,33 @@
+// Every file that a traced process maps as code, read once; its unwind table put into the kernel once.
+#pragma once
+#include <map>
+#include <memory>
+
+#include "userspace/capture/ebpf/code_file.h"
+#include "userspace/capture/ebpf/code_mappings.h"
+#include "userspace/capture/ebpf/kernel_side.h"
+
+namespace unfreed::ebpf {
+
+class CodeFiles {
+  public:
+    CodeFiles(const Functions& functions, const KernelSide& kernel)
+        : functions_(functions), kernel_(kernel) {}
+
+    // The file behind a mapping; nullptr: anonymous memory, or a file that cannot be opened.
+    const CodeFile* of_mapping(pid_t pid, const CodeMapping& mapping);
+    // A file that will be mapped later; nullptr: there is none at `path`.
+    const CodeFile* of_path(const std::string& path);
+
+  private:
+    const CodeFile* keep(FileId id, std::shared_ptr<CodeFile> file);
+    const CodeFile* of_descriptor(Descriptor file);
+
+    const Functions& functions_;
+    const KernelSide& kernel_;
+    // One file can have two ids: /proc/PID/maps and stat name the device of an overlay differently.
+    std::map<FileId, std::shared_ptr<CodeFile>> files_;
+    std::uint32_t tables_ = 0;
+};
+
+}  // namespace unfreed::ebpf

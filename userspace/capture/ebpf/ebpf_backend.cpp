@@ -1,0 +1,222 @@
+#include "userspace/capture/ebpf/ebpf_backend.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <cstring>
+
+#include "userspace/capture/ebpf/attach_target.h"
+#include "userspace/capture/ebpf/call_paths.h"
+#include "userspace/capture/ebpf/kernel_side.h"
+#include "userspace/capture/ebpf/processes.h"
+#include "userspace/capture/ebpf/raw_walk.h"
+#include "userspace/capture/ebpf/sample_groups.h"
+#include "userspace/process/process_facts.h"
+
+namespace unfreed {
+namespace {
+
+using namespace ebpf;
+
+constexpr std::array<const char*, UF_BPF_LOSS_COUNT> kLosses{
+#define UF_BPF_LOSS(identifier, text) text,
+#include "bpf/contract/losses.def"
+#undef UF_BPF_LOSS
+};
+
+class EbpfBackend final : public Backend {
+  public:
+    explicit EbpfBackend(const CaptureSettings& settings)
+        : settings_(settings),
+          functions_(settings.pairs),
+          kernel_(settings),
+          processes_(settings, functions_, kernel_),
+          paths_(functions_) {}
+
+    void attach(pid_t pid) { processes_.attach(pid); }
+
+    void command_created(pid_t pid, const std::string& executable) override {
+        processes_.expect_exec(pid, executable);
+    }
+    int event_descriptor() const override { return kernel_.event_descriptor(); }
+    int tick_interval_ms() const override { return 250; }
+    void tick() override {
+        const auto passed = std::chrono::steady_clock::now() - started_;
+        now_seconds_ =
+            static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(passed).count());
+        kernel_.control().epoch = now_seconds_;
+        processes_.tick();
+    }
+    void process_ended(pid_t pid, int wait_status) override {
+        dispatch();
+        processes_.set_end(pid, describe_end(wait_status));
+    }
+    bool finished() const override { return processes_.all_ended(); }
+    void stop_recording() override {
+        processes_.detach();
+        kernel_.stop();
+    }
+
+    void dispatch() override;
+    Snapshot snapshot(bool last) override;
+
+  private:
+    void drain_events();
+    void on_event(const uf_event& event);
+    void on_stack(std::span<const std::byte> record);
+    const ProcessImage* image_of(std::uint32_t id);
+    void on_mapping(const uf_event& event);
+
+    const CaptureSettings settings_;
+    const pid_t owner_ = getpid();
+    const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+    std::uint32_t now_seconds_ = 0;
+    Functions functions_;
+    KernelSide kernel_;
+    Processes processes_;
+    CallPaths paths_;
+    Totals mapped_;                  // mappings ever made, by stack
+    std::vector<uf_event> waiting_;  // mappings whose stack has not come yet
+};
+
+void EbpfBackend::drain_events() {
+    kernel_.drain_events([this](std::span<const std::byte> record) {
+        uf_event event;
+        if (record.size() < sizeof event) return;
+        std::memcpy(&event, record.data(), sizeof event);
+        on_event(event);
+    });
+}
+
+// A process is announced before its stacks are, and a stack before the mapping that it made.
+void EbpfBackend::dispatch() {
+    drain_events();
+    kernel_.drain_stacks([this](std::span<const std::byte> record) { on_stack(record); });
+    std::vector<uf_event> waiting;
+    waiting.swap(waiting_);
+    for (const uf_event& event : waiting) on_mapping(event);
+}
+
+void EbpfBackend::on_event(const uf_event& event) {
+    switch (event.type) {
+        case UF_EVENT_CODE:
+            processes_.on_code(event);
+            break;
+        case UF_EVENT_FORK:
+            processes_.on_fork(event);
+            break;
+        case UF_EVENT_EXEC:
+            processes_.on_exec(event);
+            break;
+        case UF_EVENT_EXIT:
+            processes_.on_exit(event);
+            break;
+        default:
+            waiting_.push_back(event);
+            break;
+    }
+}
+
+void EbpfBackend::on_mapping(const uf_event& event) {
+    ProcessImage* const image = processes_.image(event.process);
+    if (image == nullptr) return;
+    if (event.type == UF_EVENT_UNMAP) {
+        image->regions.unmap(event.address, event.length);
+        return;
+    }
+    if (event.type == UF_EVENT_REMAP) image->regions.unmap(event.old_address, event.old_length);
+    const CallPath* const path = paths_.find(event.stack);
+    const bool counted = path == nullptr ? false : path->by_program;
+    image->regions.map(event.address, event.length, counted, event.stack, event.epoch);
+    if (counted) mapped_.add(event.stack, 1, event.length);
+}
+
+const ProcessImage* EbpfBackend::image_of(std::uint32_t id) {
+    const ProcessImage* image = processes_.image(id);
+    if (image == nullptr) {
+        drain_events();
+        image = processes_.image(id);
+    }
+    return image;
+}
+
+void EbpfBackend::on_stack(std::span<const std::byte> record) {
+    uf_stack_event head;
+    if (record.size() < sizeof head) return;
+    std::memcpy(&head, record.data(), sizeof head);
+    const ProcessImage* const image = image_of(head.process);
+    if (image == nullptr) return;
+    std::vector<std::uint64_t> frames;
+    auto end = static_cast<uf_end>(head.end);
+    if (head.type == UF_EVENT_RAW_STACK && record.size() >= sizeof(uf_raw_stack_event)) {
+        uf_raw_stack_event raw;
+        std::memcpy(&raw, record.data(), sizeof raw);
+        const std::size_t count = std::min<std::size_t>(raw.head.count, std::size(raw.frames));
+        frames.assign(raw.frames, raw.frames + count);
+        if (image->module_at(raw.at.pc) == nullptr) processes_.refresh(*processes_.image(head.process));
+        end = walk_raw_stack(raw, *image, settings_.depth, frames);
+    } else {
+        frames.resize(
+            std::min<std::size_t>(head.count, (record.size() - sizeof head) / sizeof(std::uint64_t)));
+        std::memcpy(frames.data(), record.data() + sizeof head, frames.size() * sizeof(std::uint64_t));
+    }
+    paths_.add(head.stack, *image, head.function, end, frames);
+}
+
+Snapshot EbpfBackend::snapshot(bool last) {
+    // A numbered snapshot is written by a copy of this process: the rings are the original's to empty.
+    if (getpid() == owner_) {
+        if (last) stop_recording();
+        dispatch();
+    }
+    Snapshot snapshot;
+    snapshot.backend = "ebpf";
+    snapshot.sample_bytes = settings_.sample_bytes;
+    snapshot.depth = settings_.depth;
+    snapshot.functions = functions_.names();
+    snapshot.domains = functions_.domains();
+    paths_.write(snapshot);
+    processes_.write(snapshot);
+
+    SampleGroups groups(functions_, paths_, processes_, settings_.sample_bytes, now_seconds_);
+    kernel_.for_each_block([&](std::uint64_t, const uf_block& block) { groups.add_block(block); });
+    kernel_.for_each_open_call([&](std::uint64_t, const uf_call& call) {
+        if (call.old.size != UF_NO_BLOCK) groups.add_block(call.old);
+    });
+    kernel_.for_each_total(
+        [&](std::uint64_t stack, const uf_totals& totals) { groups.add_total(stack, totals); });
+    for (const auto& [id, image] : processes_.images()) {
+        image->regions.for_each(
+            [&](const Regions::Region& region, std::uint64_t bytes) { groups.add_region(region, bytes); });
+    }
+    mapped_.for_each([&](std::uint64_t stack, std::uint64_t objects, std::uint64_t bytes) {
+        groups.add_mapped(stack, objects, bytes);
+    });
+    groups.write(snapshot);
+    for (std::size_t cause = 0; cause < kLosses.size(); ++cause) {
+        const std::uint64_t count = kernel_.control().losses[cause];
+        if (count != 0) snapshot.losses.push_back({kLosses[cause], count});
+    }
+    return snapshot;
+}
+
+}  // namespace
+
+std::string ebpf_obstacle() {
+    return kernel_obstacle();
+}
+
+std::unique_ptr<Backend> make_ebpf_run_backend(const CaptureSettings& settings) {
+    return std::make_unique<EbpfBackend>(settings);
+}
+
+std::unique_ptr<Backend> make_ebpf_attach_backend(const CaptureSettings& settings, pid_t pid) {
+    check_attach_target(pid);
+    auto backend = std::make_unique<EbpfBackend>(settings);
+    backend->attach(pid);
+    return backend;
+}
+
+}  // namespace unfreed

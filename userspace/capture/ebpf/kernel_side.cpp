@@ -1,0 +1,310 @@
+#include "userspace/capture/ebpf/kernel_side.h"
+
+#include <bpf/bpf.h>
+#include <fmt/format.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "probes.skel.h"
+#include "userspace/error.h"
+
+namespace unfreed::ebpf {
+namespace {
+
+// Newer than the headers that we build with (linux/bpf.h of 6.6 and 6.13).
+constexpr auto kUprobeMulti = static_cast<bpf_attach_type>(48);
+constexpr auto kUprobeSession = static_cast<bpf_attach_type>(57);
+struct UprobeMultiLink {
+    std::uint32_t program, target, attach_type, flags;
+    std::uint64_t path, offsets, ref_counter_offsets, cookies;
+    std::uint32_t count, multi_flags, pid, padding;
+};
+
+int create_multi_link(int program, bpf_attach_type type, pid_t pid, const std::string& path,
+                      std::span<const Probe> probes) {
+    std::vector<std::uint64_t> offsets, cookies;
+    for (const Probe& probe : probes) {
+        offsets.push_back(probe.offset);
+        cookies.push_back(probe.cookie);
+    }
+    UprobeMultiLink link{};
+    link.program = static_cast<std::uint32_t>(program);
+    link.attach_type = type;
+    link.path = reinterpret_cast<std::uint64_t>(path.c_str());
+    link.offsets = reinterpret_cast<std::uint64_t>(offsets.data());
+    link.cookies = reinterpret_cast<std::uint64_t>(cookies.data());
+    link.count = static_cast<std::uint32_t>(probes.size());
+    link.pid = static_cast<std::uint32_t>(pid);
+    return static_cast<int>(syscall(SYS_bpf, BPF_LINK_CREATE, &link, sizeof link));
+}
+
+[[noreturn]] void cannot_attach(int error) {
+    if (error == ESRCH) throw Error("attach", "the process ended meanwhile", "nothing was recorded");
+    throw Error("probes", fmt::format("the kernel refuses them ({})", std::strerror(error)),
+                error == EPERM || error == EACCES
+                    ? "run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"
+                    : "is the kernel built with CONFIG_UPROBES?");
+}
+
+int quiet(libbpf_print_level, const char*, va_list) {
+    return 0;
+}
+
+// The kernel's own words for why a program or map was refused, kept for the error's line.
+std::string last_complaint;
+int keep_complaint(libbpf_print_level level, const char* format, va_list arguments) {
+    if (level == LIBBPF_WARN && last_complaint.empty()) {
+        std::array<char, 256> text{};
+        std::vsnprintf(text.data(), text.size(), format, arguments);
+        last_complaint = text.data();
+        while (!last_complaint.empty() && last_complaint.back() == '\n') last_complaint.pop_back();
+    }
+    return 0;
+}
+
+std::uint64_t effective_capabilities() {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);) {
+        if (line.starts_with("CapEff:")) return std::stoull(line.substr(7), nullptr, 16);
+    }
+    return 0;
+}
+
+template <class Key, class Value, class Visit>
+void for_each_entry(int map, Visit visit) {
+    constexpr std::uint32_t kBatch = 16384;
+    std::vector<Key> keys(kBatch);
+    std::vector<Value> values(kBatch);
+    std::uint32_t position = 0, next = 0;
+    bool first = true, more = true;
+    while (more) {
+        std::uint32_t count = kBatch;
+        const int status = bpf_map_lookup_batch(map, first ? nullptr : &position, &next, keys.data(),
+                                                values.data(), &count, nullptr);
+        if (status != 0 && errno != ENOENT) return;
+        more = status == 0;
+        for (std::uint32_t i = 0; i < count; ++i) visit(keys[i], values[i]);
+        position = next;
+        first = false;
+    }
+}
+
+}  // namespace
+
+std::string kernel_obstacle() {
+    constexpr std::uint64_t kSysAdmin = 1ull << 21, kPerfmon = 1ull << 38, kBpf = 1ull << 39;
+    const std::uint64_t have = effective_capabilities();
+    if (!(have & kSysAdmin)) {
+        std::string missing;
+        if (!(have & kBpf)) missing = "CAP_BPF";
+        if (!(have & kPerfmon)) missing += missing.empty() ? "CAP_PERFMON" : " and CAP_PERFMON";
+        if (!missing.empty()) return "it needs " + missing + ", which this user has not";
+    }
+    if (access("/sys/kernel/btf/vmlinux", R_OK) != 0) {
+        return "this kernel describes its types to nobody (no /sys/kernel/btf/vmlinux, "
+               "CONFIG_DEBUG_INFO_BTF)";
+    }
+    if (access("/sys/bus/event_source/devices/uprobe/type", R_OK) != 0) {
+        return "this kernel has no uprobes (CONFIG_UPROBE_EVENTS)";
+    }
+    return {};
+}
+
+KernelSide::KernelSide(const CaptureSettings& settings) {
+    if (const std::string obstacle = kernel_obstacle(); !obstacle.empty()) {
+        throw Error("the ebpf backend", obstacle,
+                    obstacle.starts_with("it needs")
+                        ? "run as root, or give unfreed the capability (setcap)"
+                        : "use a kernel that has it, or `unfreed run` with a shim");
+    }
+    const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
+    setrlimit(RLIMIT_MEMLOCK, &unlimited);  // counts for BPF before Linux 5.11 only
+
+    libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
+    int error = 0;
+    // With sessions first; a kernel before 6.13 refuses them.
+    for (const bool sessions : {true, false}) {
+        libbpf_set_print(sessions ? quiet : keep_complaint);
+        last_complaint.clear();
+        programs_ = probes__open();
+        if (programs_ == nullptr) {
+            error = errno;
+            continue;
+        }
+        bpf_program__set_autoload(programs_->progs.allocate, sessions);
+        bpf_program__set_autoload(programs_->progs.call_entry, !sessions);
+        bpf_program__set_autoload(programs_->progs.call_return, !sessions);
+        if (sessions) {
+            bpf_program__set_expected_attach_type(programs_->progs.allocate, kUprobeSession);
+            bpf_program__set_expected_attach_type(programs_->progs.release, kUprobeMulti);
+        }
+        const int processors = libbpf_num_possible_cpus();
+        bpf_map__set_max_entries(
+            programs_->maps.scratches,
+            static_cast<std::uint32_t>(std::max(processors, 1)) * UF_BPF_SCRATCH_PER_CPU);
+        bpf_map__set_max_entries(programs_->maps.live, 1u << 22);
+        error = -probes__load(programs_);
+        if (error == 0) {
+            sessions_ = sessions;
+            break;
+        }
+        probes__destroy(programs_);
+        programs_ = nullptr;
+    }
+    libbpf_set_print(quiet);
+    if (programs_ == nullptr) {
+        throw Error(
+            "the kernel", fmt::format("refuses the programs ({}: {})", std::strerror(error), last_complaint),
+            error == EPERM ? "run as root, or with CAP_BPF and CAP_PERFMON; kernel lockdown forbids it too"
+                           : "Linux 5.17 or newer is needed, and memory for the tables");
+    }
+    control().depth = std::min<std::uint32_t>(settings.depth, UF_BPF_FRAMES);
+    control().sample_bytes = settings.sample_bytes;
+
+    stacks_.reset(ring_buffer__new(bpf_map__fd(programs_->maps.stacks_ring), on_record, this, nullptr));
+    events_.reset(ring_buffer__new(bpf_map__fd(programs_->maps.events_ring), on_record, this, nullptr));
+    epoll_ = Descriptor(epoll_create1(EPOLL_CLOEXEC));
+    for (const auto* ring : {stacks_.get(), events_.get()}) {
+        epoll_event event{};
+        event.events = EPOLLIN;
+        if (ring == nullptr ||
+            epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, ring_buffer__epoll_fd(ring), &event) != 0) {
+            throw Error("the kernel", fmt::format("gives no ring buffer ({})", std::strerror(errno)),
+                        "free memory, or raise the limit of open files");
+        }
+    }
+    for (bpf_program* const program :
+         {programs_->progs.sys_enter, programs_->progs.sys_exit, programs_->progs.on_fork,
+          programs_->progs.on_exec, programs_->progs.on_exit}) {
+        if (bpf_link* const link = bpf_program__attach(program)) {
+            tracepoints_.emplace_back(link);
+        } else {
+            throw Error("the kernel",
+                        fmt::format("refuses a tracepoint ({}: {})", bpf_program__name(program),
+                                    std::strerror(errno)),
+                        "CONFIG_FTRACE_SYSCALLS and CONFIG_BPF_EVENTS are needed");
+        }
+    }
+}
+
+KernelSide::~KernelSide() {
+    stop();
+    stacks_.reset();
+    events_.reset();
+    probes__destroy(programs_);
+}
+
+void KernelSide::stop() {
+    tracepoints_.clear();
+}
+
+void KernelSide::attach(pid_t pid, int file, std::span<const Probe> allocating,
+                        std::span<const Probe> freeing, std::vector<Descriptor>& links) const {
+    // The kernel's own link to the open file: leads to it in any root, and when it is deleted.
+    const std::string path = fmt::format("/proc/self/fd/{}", file);
+    const auto attach_all = [&](bpf_program* program, bpf_attach_type type, std::span<const Probe> probes) {
+        if (probes.empty()) return;
+        Descriptor link(create_multi_link(bpf_program__fd(program), type, pid, path, probes));
+        if (!link) cannot_attach(errno);
+        links.push_back(std::move(link));
+    };
+    if (sessions_) {
+        attach_all(programs_->progs.allocate, kUprobeSession, allocating);
+        attach_all(programs_->progs.release, kUprobeMulti, freeing);
+        return;
+    }
+    attach_one_by_one(pid, path, allocating, bpf_program__fd(programs_->progs.call_return), true, links);
+    attach_one_by_one(pid, path, allocating, bpf_program__fd(programs_->progs.call_entry), false, links);
+    attach_one_by_one(pid, path, freeing, bpf_program__fd(programs_->progs.release), false, links);
+}
+
+uf_control& KernelSide::control() const {
+    return programs_->bss->control;
+}
+
+void KernelSide::set_slot(std::uint32_t slot, const uf_slot& value) const {
+    bpf_map_update_elem(bpf_map__fd(programs_->maps.slots), &slot, &value, BPF_ANY);
+}
+
+void KernelSide::set_code(std::uint32_t slot, const uf_code& value) const {
+    bpf_map_update_elem(bpf_map__fd(programs_->maps.codes), &slot, &value, BPF_ANY);
+}
+
+void KernelSide::set_pid(pid_t pid, std::uint32_t slot) const {
+    const auto key = static_cast<std::uint32_t>(pid);
+    bpf_map_update_elem(bpf_map__fd(programs_->maps.pids), &key, &slot, BPF_ANY);
+}
+
+void KernelSide::forget_pid(pid_t pid) const {
+    const auto key = static_cast<std::uint32_t>(pid);
+    bpf_map_delete_elem(bpf_map__fd(programs_->maps.pids), &key);
+}
+
+void KernelSide::set_ranges(std::uint32_t first, std::span<const uf_range> ranges) const {
+    std::vector<std::uint32_t> keys(ranges.size());
+    for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = first + static_cast<std::uint32_t>(i);
+    auto count = static_cast<std::uint32_t>(ranges.size());
+    if (count != 0) {
+        bpf_map_update_batch(bpf_map__fd(programs_->maps.ranges), keys.data(), ranges.data(), &count,
+                             nullptr);
+    }
+}
+
+void KernelSide::set_table(std::uint32_t table, std::span<const uf_row> rows) const {
+    bpf_map_create_opts options{};
+    options.sz = sizeof options;
+    options.map_flags = BPF_F_INNER_MAP;
+    const Descriptor map(bpf_map_create(BPF_MAP_TYPE_ARRAY, "uf_rows", sizeof(std::uint32_t), sizeof(uf_row),
+                                        static_cast<std::uint32_t>(rows.size()), &options));
+    if (!map) {
+        throw Error("unwind tables",
+                    fmt::format("the kernel gives no memory for them ({})", std::strerror(errno)),
+                    "free memory, or trace fewer processes");
+    }
+    std::vector<std::uint32_t> keys(rows.size());
+    for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<std::uint32_t>(i);
+    auto count = static_cast<std::uint32_t>(rows.size());
+    bpf_map_update_batch(map.get(), keys.data(), rows.data(), &count, nullptr);
+    const int inner = map.get();
+    bpf_map_update_elem(bpf_map__fd(programs_->maps.tables), &table, &inner, BPF_ANY);
+}
+
+int KernelSide::event_descriptor() const {
+    return epoll_.get();
+}
+
+int KernelSide::on_record(void* context, void* data, std::size_t size) {
+    (*static_cast<KernelSide*>(context)->receiver_)({static_cast<const std::byte*>(data), size});
+    return 0;
+}
+
+void KernelSide::drain_stacks(const Receive& receive) {
+    const Receive* const outer = std::exchange(receiver_, &receive);
+    ring_buffer__consume(stacks_.get());
+    receiver_ = outer;
+}
+
+void KernelSide::drain_events(const Receive& receive) {
+    const Receive* const outer = std::exchange(receiver_, &receive);
+    ring_buffer__consume(events_.get());
+    receiver_ = outer;
+}
+
+void KernelSide::for_each_block(const std::function<void(std::uint64_t, const uf_block&)>& visit) const {
+    for_each_entry<std::uint64_t, uf_block>(bpf_map__fd(programs_->maps.live), visit);
+}
+void KernelSide::for_each_total(const std::function<void(std::uint64_t, const uf_totals&)>& visit) const {
+    for_each_entry<std::uint64_t, uf_totals>(bpf_map__fd(programs_->maps.totals), visit);
+}
+void KernelSide::for_each_open_call(const std::function<void(std::uint64_t, const uf_call&)>& visit) const {
+    for_each_entry<std::uint64_t, uf_call>(bpf_map__fd(programs_->maps.calls), visit);
+}
+
+}  // namespace unfreed::ebpf

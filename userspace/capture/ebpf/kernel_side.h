@@ -1,0 +1,87 @@
+// KernelSide: the loaded programs and maps (bpf/probes.bpf.c), and what can be done with them. Owner of
+// everything in the kernel: nothing is pinned, so all of it goes away with this object, or with our process
+// however it ends.
+#pragma once
+#include <bpf/libbpf.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bpf/contract/capture.h"
+#include "userspace/capture/backend.h"
+#include "userspace/process/descriptor.h"
+
+struct probes;
+
+namespace unfreed::ebpf {
+
+// A place to probe in one file, and what the probe is told.
+struct Probe {
+    std::uint64_t offset = 0;  // in the file
+    std::uint64_t cookie = 0;
+};
+
+class KernelSide {
+  public:
+    // Error (125) that names what is missing: privilege (which capability), BTF, BPF, uprobes, memory.
+    explicit KernelSide(const CaptureSettings& settings);
+    ~KernelSide();
+    KernelSide(const KernelSide&) = delete;
+    KernelSide& operator=(const KernelSide&) = delete;
+
+    // Probes in one file, in one process: functions that allocate (entry and return), functions that free.
+    // They live as long as the descriptors that are appended to `links`. Error when the kernel refuses.
+    void attach(pid_t pid, int file, std::span<const Probe> allocating, std::span<const Probe> freeing,
+                std::vector<Descriptor>& links) const;
+
+    // No more events: what is attached besides the links goes.
+    void stop();
+
+    uf_control& control() const;
+    void set_slot(std::uint32_t slot, const uf_slot& value) const;
+    void set_code(std::uint32_t slot, const uf_code& value) const;
+    void set_pid(pid_t pid, std::uint32_t slot) const;
+    void forget_pid(pid_t pid) const;
+    void set_ranges(std::uint32_t first, std::span<const uf_range> ranges) const;
+    void set_table(std::uint32_t table, std::span<const uf_row> rows) const;
+
+    // Readable when one of the rings has something.
+    int event_descriptor() const;
+    // Calls back for everything that is in a ring now.
+    using Receive = std::function<void(std::span<const std::byte>)>;
+    void drain_stacks(const Receive& receive);
+    void drain_events(const Receive& receive);
+
+    // Copies of the tables as they are now.
+    void for_each_block(const std::function<void(std::uint64_t key, const uf_block&)>& visit) const;
+    void for_each_total(const std::function<void(std::uint64_t stack, const uf_totals&)>& visit) const;
+    void for_each_open_call(const std::function<void(std::uint64_t key, const uf_call&)>& visit) const;
+
+  private:
+    struct FreeRing {
+        void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
+    };
+    static int on_record(void* context, void* data, std::size_t size);
+    void attach_one_by_one(pid_t pid, const std::string& path, std::span<const Probe> probes, int program,
+                           bool on_return, std::vector<Descriptor>& links) const;
+
+    struct DestroyLink {
+        void operator()(bpf_link* link) const { bpf_link__destroy(link); }
+    };
+    probes* programs_ = nullptr;
+    std::vector<std::unique_ptr<bpf_link, DestroyLink>> tracepoints_;
+    bool sessions_ = false;  // the kernel has uprobe_multi with sessions; else one by one
+    std::unique_ptr<ring_buffer, FreeRing> stacks_;
+    std::unique_ptr<ring_buffer, FreeRing> events_;
+    Descriptor epoll_;
+    const Receive* receiver_ = nullptr;
+};
+
+// Why the ebpf backend cannot work here, as a clause; empty: it can as far as can be seen without trying.
+std::string kernel_obstacle();
+
+}  // namespace unfreed::ebpf

@@ -1,0 +1,28 @@
+// Where in a function a probe is cheap: on the first instruction that the kernel emulates rather than steps
+// over, as long as the arguments are still in their registers.
+//
+// What x86 Linux emulates (arch/x86/kernel/uprobes.c): jmp, call, jcc, one-byte nop, push of a register.
+// Anything else is copied elsewhere and single-stepped, which costs some 35 times as much in a virtual
+// machine.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace unfreed::ebpf {
+
+struct ProbeSite {
+    std::uint32_t offset = 0;  // from the function's first byte
+    bool emulated = false;
+};
+
+// `code`: the function's bytes, its first one included. `arguments`: how many of rdi, rsi, rdx must still
+// hold what the caller gave. `entry_stack`: rsp too must be as on entry (a return probe takes the return
+// address from there). Only offsets that every call passes exactly once count; with none found, the entry
+// itself.
+ProbeSite choose_probe_site(std::span<const std::byte> code, unsigned arguments, bool entry_stack);
+
+// Does the function call or jump to an address that `code`'s own addresses, from `address` on, make `target`?
+bool calls(std::span<const std::byte> code, std::uint64_t address, std::uint64_t target);
+
+}  // namespace unfreed::ebpf

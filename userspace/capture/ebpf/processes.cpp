@@ -1,0 +1,351 @@
+#include "userspace/capture/ebpf/processes.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "userspace/capture/ebpf/needed_libraries.h"
+#include "userspace/error.h"
+#include "userspace/process/process_facts.h"
+
+namespace unfreed::ebpf {
+namespace {
+
+Descriptor open_pidfd(pid_t pid) {
+    return Descriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+}
+
+std::vector<pid_t> children_of(pid_t pid) {
+    std::vector<pid_t> children;
+    std::ifstream list(fmt::format("/proc/{}/task/{}/children", pid, pid));
+    for (pid_t child = 0; list >> child;) children.push_back(child);
+    return children;
+}
+
+}  // namespace
+
+const CodeModule* ProcessImage::module_at(std::uint64_t address) const {
+    const auto after =
+        std::upper_bound(modules.begin(), modules.end(), address,
+                         [](std::uint64_t value, const CodeModule& m) { return value < m.begin; });
+    if (after == modules.begin()) return nullptr;
+    const CodeModule& module = *std::prev(after);
+    return address < module.end ? &module : nullptr;
+}
+
+std::uint32_t Processes::new_image_id() const {
+    return __atomic_add_fetch(&kernel_.control().last_process, 1, __ATOMIC_RELAXED);
+}
+
+Processes::Traced& Processes::add(pid_t pid) {
+    const auto free_slot = std::find(slots_.begin(), slots_.end(), false);
+    const auto slot = static_cast<std::uint32_t>(free_slot - slots_.begin());
+    if (slot >= UF_BPF_SLOTS) {
+        throw Error("process " + std::to_string(pid),
+                    fmt::format("{} processes are traced already", UF_BPF_SLOTS), "use --no-follow");
+    }
+    if (free_slot == slots_.end()) slots_.push_back(false);
+    auto traced = std::make_unique<Traced>();
+    traced->slot = slot;
+    traced->pid = pid;
+    traced->pidfd = open_pidfd(pid);
+    if (!traced->pidfd) throw Error("process " + std::to_string(pid), "there is none", "check its id");
+    slots_[slot] = true;
+    return *(alive_[pid] = std::move(traced));
+}
+
+ProcessImage& Processes::add_image(Traced& traced, std::uint32_t id, bool shown) {
+    auto image = std::make_unique<ProcessImage>();
+    image->id = id;
+    image->pid = traced.pid;
+    if (shown) {
+        image->index = static_cast<ProcessIndex>(processes_.size());
+        Process process;
+        process.pid = static_cast<std::uint32_t>(traced.pid);
+        process.name = process_name(traced.pid);
+        process.executable = process_executable(traced.pid);
+        process.end = "still running";
+        processes_.push_back(process);
+    }
+    traced.image = image.get();
+    return *(images_[id] = std::move(image));
+}
+
+void Processes::attach(pid_t pid) {
+    Traced& traced = add(pid);
+    const std::uint32_t id = new_image_id();
+    add_image(traced, id, true);
+    kernel_.set_slot(traced.slot, {0, static_cast<std::uint32_t>(pid)});
+    // Tables first, then probes, then recording: no block is recorded whose stack could not be walked.
+    kernel_.set_pid(pid, traced.slot);
+    try {
+        refresh(traced, true);
+    } catch (...) {
+        end(traced);
+        alive_.erase(pid);
+        throw;
+    }
+    kernel_.set_slot(traced.slot, {id, static_cast<std::uint32_t>(pid)});
+    if (settings_.follow) follow_children(pid);
+}
+
+void Processes::follow_children(pid_t pid) {
+    for (const pid_t child : children_of(pid)) {
+        if (alive_.contains(child)) continue;
+        try {
+            attach(child);
+        } catch (const Error&) {
+            ++unprobed_;
+        }
+    }
+}
+
+void Processes::expect_exec(pid_t pid, const std::string& executable) {
+    Traced& traced = add(pid);
+    // Process 0: nothing is recorded until the kernel sees the exec and gives the image its id.
+    kernel_.set_slot(traced.slot, {0, static_cast<std::uint32_t>(pid)});
+    kernel_.set_pid(pid, traced.slot);
+    for (const std::string& path : libraries_of(executable)) {
+        if (const CodeFile* const file = files_.of_path(path)) probe(traced, *file);
+    }
+}
+
+bool Processes::probe(Traced& traced, const CodeFile& file) {
+    if (!traced.probed.insert(&file).second) return false;
+    std::vector<Probe> allocating, freeing;
+    for (const FoundFunction& found : file.functions()) {
+        if (!found.probed) continue;
+        const Function& function = found.function;
+        const std::uint64_t cookie = UF_COOKIE(traced.slot, function.index, function.kind);
+        if (function.kind == UF_CALL_FREE) {
+            freeing.push_back({found.probe_offset, cookie});
+        } else {
+            allocating.push_back({found.probe_offset, function.wraps ? cookie | UF_COOKIE_WRAPS : cookie});
+        }
+        traced.wraps = traced.wraps || function.wraps;
+    }
+    if (allocating.empty() && freeing.empty()) return false;
+    // Freeing first: a block that was recorded must not miss its free.
+    kernel_.attach(traced.pid, file.descriptor(), {}, freeing, traced.links);
+    kernel_.attach(traced.pid, file.descriptor(), allocating, {}, traced.links);
+    return true;
+}
+
+void Processes::refresh(Traced& traced, bool first) {
+    ProcessImage& image = *traced.image;
+    auto mappings = read_code_mappings(traced.pid);
+    if (!mappings) {
+        if (first)
+            throw Error("process " + std::to_string(traced.pid), "it ended meanwhile",
+                        "nothing was recorded");
+        return;
+    }
+    if (*mappings == image.mappings && !first) return;
+    std::vector<CodeModule> modules;
+    for (const CodeMapping& mapping : *mappings) {
+        CodeModule module;
+        module.begin = mapping.begin;
+        module.end = mapping.end;
+        module.file = files_.of_mapping(traced.pid, mapping);
+        if (module.file != nullptr) {
+            const auto bias = module.file->bias(mapping.begin, mapping.offset);
+            if (bias) {
+                module.bias = *bias;
+            } else {
+                module.file = nullptr;  // mapped in a way of its own (a JIT's cache): no table fits
+            }
+        }
+        const auto same =
+            std::find_if(image.modules.begin(), image.modules.end(), [&](const CodeModule& known) {
+                return known.begin == module.begin && known.file == module.file && known.bias == module.bias;
+            });
+        if (same != image.modules.end() &&
+            (same->module == kNone || modules_[same->module].end >= module.end)) {
+            module.module = same->module;
+        } else if (image.index != kNone) {
+            module.module = static_cast<ModuleIndex>(modules_.size());
+            Module shown;
+            shown.process = image.index;
+            shown.path = mapping.path;
+            if (shown.path.empty()) shown.path = "[jit]";
+            if (module.file != nullptr) shown.build_id = module.file->build_id();
+            constexpr std::string_view kDeleted = " (deleted)";
+            if (mapping.file.inode != 0 && access(mapping.path.c_str(), R_OK) != 0 &&
+                module.file != nullptr) {
+                shown.open_path = fmt::format("/proc/self/fd/{}", module.file->descriptor());
+            }
+            if (shown.path.ends_with(kDeleted)) shown.path.resize(shown.path.size() - kDeleted.size());
+            shown.start = module.begin;
+            shown.end = module.end;
+            shown.bias = module.bias;
+            modules_.push_back(shown);
+        }
+        modules.push_back(module);
+    }
+    image.modules = std::move(modules);
+    image.mappings = std::move(*mappings);
+    publish(traced);
+    bool new_probes = false;
+    for (const CodeModule& module : image.modules) {
+        if (module.file != nullptr) new_probes = probe(traced, *module.file) || new_probes;
+    }
+    if (new_probes) {
+        publish(traced);  // wraps
+        if (!first) image.late = true;
+    }
+}
+
+// The kernel's view of the code: new ranges beside the old ones, then the switch to them.
+void Processes::publish(Traced& traced) {
+    const ProcessImage& image = *traced.image;
+    std::vector<uf_range> ranges;
+    for (const CodeModule& module : image.modules) {
+        uf_range range{};
+        range.begin = module.begin;
+        range.end = module.end;
+        if (module.file != nullptr && module.file->kernel_table_known) {
+            range.base = module.bias + module.file->table().base;
+            range.table = module.file->kernel_table;
+            range.rows = static_cast<std::uint32_t>(module.file->table().rows.size());
+        }
+        ranges.push_back(range);
+    }
+    const auto window = ranges_.take(static_cast<std::uint32_t>(ranges.size()));
+    if (!window) return;  // stacks that meet the new code end there, and are counted
+    kernel_.set_ranges(window->first, ranges);
+    kernel_.set_code(traced.slot,
+                     {image.id, ++generation_, window->first, window->count, traced.wraps ? 1u : 0u, 0});
+    ranges_.give_back(std::exchange(traced.window, *window));
+}
+
+void Processes::refresh(ProcessImage& image) {
+    const auto found = alive_.find(image.pid);
+    if (found != alive_.end() && found->second->image == &image) refresh(*found->second, false);
+}
+
+void Processes::on_code(const uf_event& event) {
+    if (ProcessImage* const known = image(event.process)) refresh(*known);
+}
+
+void Processes::on_fork(const uf_event& event) {
+    const auto parent = alive_.find(image(event.process) != nullptr ? image(event.process)->pid : -1);
+    const auto pid = static_cast<pid_t>(event.pid);
+    if (!settings_.follow || parent == alive_.end() || alive_.contains(pid)) return;
+    try {
+        Traced& child = add(pid);
+        const std::uint32_t id = new_image_id();
+        ProcessImage& new_image = add_image(child, id, true);
+        new_image.late = true;
+        processes_[new_image.index].by_fork = true;
+        kernel_.set_slot(child.slot, {id, event.pid});
+        kernel_.set_pid(pid, child.slot);
+        refresh(child, true);
+    } catch (const Error&) {
+        const auto child = alive_.find(pid);
+        if (child != alive_.end()) {
+            end(*child->second);
+            alive_.erase(child);
+        }
+    }
+}
+
+void Processes::on_exec(const uf_event& event) {
+    const auto pid = static_cast<pid_t>(event.pid);
+    const auto found = alive_.find(pid);
+    if (found == alive_.end()) return;
+    Traced& traced = *found->second;
+    if (traced.image != nullptr) {
+        traced.image->current = false;
+        if (traced.image->index != kNone) {
+            processes_[traced.image->index].end = "replaced by exec of " + process_name(pid);
+        }
+    }
+    add_image(traced, event.process, true);
+    try {
+        refresh(traced, false);
+    } catch (const Error&) {
+        traced.image->late = true;  // without probes on what it brought
+    }
+}
+
+void Processes::on_exit(const uf_event& event) {
+    const auto found = alive_.find(static_cast<pid_t>(event.pid));
+    if (found == alive_.end() || found->second->slot != event.slot) return;
+    end(*found->second);
+    alive_.erase(found);
+}
+
+void Processes::end(Traced& traced) {
+    traced.links.clear();
+    kernel_.forget_pid(traced.pid);
+    kernel_.set_slot(traced.slot, {0, 0});
+    kernel_.set_code(traced.slot, {});
+    ranges_.give_back(traced.window);
+    slots_[traced.slot] = false;
+    if (traced.image == nullptr) return;
+    traced.image->current = false;
+    if (traced.image->index != kNone) {
+        processes_[traced.image->index].end = "ended";
+        awaited_[traced.image->index] = std::move(traced.pidfd);
+    }
+}
+
+ProcessImage* Processes::image(std::uint32_t id) {
+    const auto found = images_.find(id);
+    return found == images_.end() ? nullptr : found->second.get();
+}
+
+void Processes::set_end(pid_t pid, const std::string& end) {
+    for (Process& process : processes_) {
+        if (process.pid == static_cast<std::uint32_t>(pid) &&
+            (process.end == "still running" || process.end == "ended")) {
+            process.end = end;
+        }
+    }
+}
+
+void Processes::tick() {
+    ranges_.tick();
+    for (auto at = alive_.begin(); at != alive_.end();) {
+        pollfd ended{at->second->pidfd.get(), POLLIN, 0};
+        if (poll(&ended, 1, 0) == 1) {
+            end(*at->second);
+            at = alive_.erase(at);
+        } else {
+            ++at;
+        }
+    }
+}
+
+void Processes::detach() {
+    for (auto& [pid, traced] : alive_) traced->links.clear();
+}
+
+void Processes::write(Snapshot& into) {
+    for (auto& [index, pidfd] : awaited_) {
+        Process& process = processes_[index];
+        if (process.end != "ended") continue;
+        pollfd gone{pidfd.get(), POLLIN, 0};
+        poll(&gone, 1, 200);  // it is on its way out
+        if (const auto status = ended_status(static_cast<pid_t>(process.pid), pidfd.get())) {
+            process.end = describe_end(*status);
+        }
+    }
+    into.processes = processes_;
+    into.modules = modules_;
+    std::uint64_t late = 0;
+    for (const auto& [id, image] : images_) late += image->late && image->index != kNone;
+    if (late != 0) {
+        into.losses.push_back(
+            {"processes or libraries that ran a moment before their probes were live (what they "
+             "allocated in it is missing)",
+             late});
+    }
+    if (unprobed_ != 0) into.losses.push_back({"child processes that could not be followed", unprobed_});
+}
+
+}  // namespace unfreed::ebpf

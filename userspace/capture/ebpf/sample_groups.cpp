@@ -1,0 +1,103 @@
+#include "userspace/capture/ebpf/sample_groups.h"
+
+#include <array>
+#include <cmath>
+
+#include "userspace/snapshot/age_bucket.h"
+
+namespace unfreed::ebpf {
+namespace {
+
+constexpr double kObjectUnit = 1024;  // of totals when sampling (bpf/probes.bpf.c)
+
+// Why stacks end early, by uf_end.
+constexpr std::array<const char*, UF_END_UNKNOWN_CODE + 1> kEnds{
+    nullptr,
+    nullptr,
+    "allocations whose call path was cut: deeper than --depth",
+    "allocations whose call path was cut: a stack slot could not be read",
+    "allocations whose call path was cut: code without unwind information or frame pointers",
+    "allocations whose call path was cut: unwind information that unfreed cannot express",
+    "allocations whose call path was cut: code that was mapped a moment before",
+};
+
+}  // namespace
+
+void SampleGroups::add_block(const uf_block& block) {
+    const std::uint32_t age = now_seconds_ > block.epoch ? now_seconds_ - block.epoch : 0;
+    Outstanding& outstanding = groups_[block.stack].by_age[age_bucket(age)];
+    if (sample_bytes_ == 0) {
+        outstanding.objects += 1;
+        outstanding.bytes += block.size;
+    } else {
+        const std::uint64_t bytes = block.points * sample_bytes_;
+        outstanding.bytes += bytes;
+        outstanding.objects += static_cast<double>(bytes) / static_cast<double>(block.size ? block.size : 1);
+    }
+}
+
+void SampleGroups::add_total(std::uint64_t stack, const uf_totals& totals) {
+    if (totals.objects == 0) return;
+    Group& group = groups_[stack];
+    const auto objects = static_cast<double>(totals.objects) / (sample_bytes_ ? kObjectUnit : 1);
+    group.objects += static_cast<std::uint64_t>(std::llround(objects));
+    group.bytes += totals.bytes;
+}
+
+void SampleGroups::add_region(const Regions::Region& region, std::uint64_t bytes) {
+    const std::uint32_t age = now_seconds_ > region.epoch ? now_seconds_ - region.epoch : 0;
+    Outstanding& outstanding = groups_[region.stack].by_age[age_bucket(age)];
+    outstanding.objects += 1;
+    outstanding.bytes += bytes;
+}
+
+void SampleGroups::add_mapped(std::uint64_t stack, std::uint64_t objects, std::uint64_t bytes) {
+    groups_[stack].objects += objects;
+    groups_[stack].bytes += bytes;
+}
+
+// A stack that is not known is the id of its process's image, or one whose event has not come yet.
+CallPath SampleGroups::path_of(std::uint64_t stack) const {
+    if (const CallPath* const path = paths_.find(stack)) return *path;
+    CallPath unknown;
+    if (const ProcessImage* const image = processes_.image(static_cast<std::uint32_t>(stack))) {
+        if (!(stack >> 32)) unknown.process = image->index;
+    }
+    return unknown;
+}
+
+void SampleGroups::write(Snapshot& into) {
+    std::array<std::uint64_t, UF_END_UNKNOWN_CODE + 1> ended{};
+    std::uint64_t without_process = 0;
+    for (auto& [stack, group] : groups_) {
+        const CallPath path = path_of(stack);
+        if (path.process == kNone) {
+            without_process += group.objects;
+            continue;
+        }
+        ended[path.end] += group.objects;
+        Sample sample;
+        sample.stack = path.leaf;
+        sample.process = path.process;
+        sample.domain = functions_.domain_of(path.function);
+        if (group.by_age.empty()) group.by_age[0] = {};
+        bool oldest = true;
+        for (auto at = group.by_age.rbegin(); at != group.by_age.rend(); ++at) {
+            sample.age = at->first;
+            sample.alloc_objects = oldest ? static_cast<std::int64_t>(group.objects) : 0;
+            sample.alloc_bytes = oldest ? static_cast<std::int64_t>(group.bytes) : 0;
+            sample.inuse_objects = std::llround(at->second.objects);
+            sample.inuse_bytes = static_cast<std::int64_t>(at->second.bytes);
+            into.samples.push_back(sample);
+            oldest = false;
+        }
+    }
+    for (std::size_t end = 0; end < ended.size(); ++end) {
+        if (kEnds[end] != nullptr && ended[end] != 0) into.losses.push_back({kEnds[end], ended[end]});
+    }
+    if (without_process != 0) {
+        into.losses.push_back({"allocations of processes that could not be told apart", without_process});
+    }
+}
+
+}  // namespace unfreed::ebpf
