@@ -21,8 +21,8 @@ readme = tree.text("README.md")
 helps = {verb: text for verb in VERBS if (text := help_of(verb))}
 broken = []
 
-# Commands shown: the verb exists, and so does each option that stands before the traced command.
-shown = re.findall(r"(?:^|[`$ ])(unfreed|\./dev) ([a-z]+)([^`\n]*)", readme, re.M)
+# Commands shown, on lines of code or in `spans`: the verb exists, and so does each option before the traced command.
+shown = re.findall(r"(?:^(?:    |\$ )|`)(unfreed|\./dev) ([a-z]+)([^`\n]*)", readme, re.M)
 dev_verbs = {verb.strip() for group in re.findall(r"^    ([a-z |]+)\)", tree.text("dev"), re.M) for verb in group.split("|")}
 for command, verb, arguments in shown:
     if verb not in helps and not (command == "./dev" and verb in dev_verbs):
