@@ -121,11 +121,13 @@ void DwarfSource::name(std::span<Query> queries, FunctionTable& functions) {
         Dwarf_Off unit;
         Query* query;
     };
-    UnitRanges ranges(dwarf_);
+    std::vector<std::uint64_t> addresses;
+    addresses.reserve(queries.size());
+    for (const Query& query : queries) addresses.push_back(query.address);
+    const auto units = find_units(dwarf_, addresses);
     std::vector<InUnit> found;
-    for (Query& query : queries)
-        if (!query.whole)
-            if (const auto unit = ranges.find(query.address)) found.push_back({*unit, &query});
+    for (std::size_t i = 0; i < queries.size(); ++i)
+        if (!queries[i].whole && units[i]) found.push_back({*units[i], &queries[i]});
     std::stable_sort(found.begin(), found.end(),
                      [](const InUnit& a, const InUnit& b) { return a.unit < b.unit; });
     std::vector<Query*> group;

@@ -1,32 +1,20 @@
 // Which compilation unit an address belongs to: by .debug_aranges, and for what that lacks (clang writes
-// none) by the ranges of all units, read once. No unit's tree or line table is read for it.
+// none) by the ranges of all units. No unit's tree or line table is read for it.
+//
+// An inline function that several units have is linked once, from the first of them; ld lets the others'
+// DWARF refer to that one too, though their code was another. So the first unit that claims an address owns
+// it.
 #pragma once
 #include <elfutils/libdw.h>
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 namespace unfreed::symbolizer {
 
-class UnitRanges {
-  public:
-    explicit UnitRanges(Dwarf* dwarf);
-    // Offset of the unit's DIE in .debug_info.
-    std::optional<Dwarf_Off> find(std::uint64_t address);
-
-  private:
-    struct Range {
-        std::uint64_t start = 0;
-        std::uint64_t end = 0;
-        Dwarf_Off unit = 0;
-    };
-    void read_units();
-
-    Dwarf* dwarf_;
-    Dwarf_Aranges* aranges_ = nullptr;
-    std::vector<Range> ranges_;  // by start; read at the first miss
-    bool units_read_ = false;
-};
+// For each of `addresses` (sorted) the offset of its unit's DIE in .debug_info.
+std::vector<std::optional<Dwarf_Off>> find_units(Dwarf* dwarf, std::span<const std::uint64_t> addresses);
 
 }  // namespace unfreed::symbolizer

@@ -77,13 +77,15 @@ class Oracle {
 
     Answer ask(std::uint64_t address) {
         Answer answer;
+        // The first unit that has it: where an inline function was linked once for many units, that is the
+        // one whose code was taken, while dwfl_module_addrdie may give any.
         Dwarf_Addr bias = 0;
-        GElf_Addr elf_bias = 0;
-        dwfl_module_getelf(module_, &elf_bias);
-        Dwfl_Line* line = dwfl_module_getsrc(module_, address + elf_bias);
-        if (line != nullptr)
-            answer.file = dwfl_lineinfo(line, nullptr, &answer.line, nullptr, nullptr, nullptr);
-        Dwarf_Die* unit = dwfl_module_addrdie(module_, address + elf_bias, &bias);
+        Dwarf_Die* unit = nullptr;
+        do unit = dwfl_module_nextcu(module_, unit, &bias);
+        while (unit != nullptr && dwarf_haspc(unit, address) <= 0);
+        Dwarf_Line* line = unit == nullptr ? nullptr : dwarf_getsrc_die(unit, address);
+        if (line != nullptr && dwarf_lineno(line, &answer.line) == 0)
+            answer.file = dwarf_linesrc(line, nullptr, nullptr);
         Dwarf_Die* innermost = nullptr;
         if (unit == nullptr || dwarf_getscopes(unit, address, &innermost) <= 0) return answer;
         // From an inlined call, getscopes goes on where that function was written; getscopes_die, where it
@@ -117,6 +119,7 @@ TEST_CASE("every function of libc has one of the names that its symbol table giv
     const std::vector<Symbol> symbols = functions_of(path, SHT_DYNSYM);
     REQUIRE(symbols.size() > 1000);
     std::vector<std::uint64_t> addresses;
+    addresses.reserve(symbols.size());
     for (const Symbol& symbol : symbols) addresses.push_back(symbol.start + symbol.size / 2);
     ModuleInput module;
     module.path = path;
