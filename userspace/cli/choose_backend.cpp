@@ -1,7 +1,6 @@
 #include "userspace/cli/choose_backend.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cstdio>
 
@@ -16,9 +15,7 @@ namespace unfreed {
 namespace {
 
 std::unique_ptr<Backend> make_preload(const CaptureOptions& options) {
-    rlimit limit{RLIM_INFINITY, RLIM_INFINITY};
-    getrlimit(RLIMIT_AS, &limit);
-    if (!plan_address_space(limit, geteuid() == 0).possible)
+    if (!plan_address_space().possible)
         fmt::print(
             stderr,
             "unfreed: the program runs untraced: the limit of the address space has no room for unfreed's "

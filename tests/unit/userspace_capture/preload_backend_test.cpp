@@ -203,6 +203,40 @@ TEST_CASE("no traced process can change the size of its table") {
     CHECK(session.backend.snapshot(true).processes.at(0).end == "exited with 0");
 }
 
+TEST_CASE("a process that got a table and could not use it is told of") {
+    Session session;
+    session.run([&] { return say_hello(session.socket()).table ? 0 : 1; });
+    const Snapshot snapshot = session.backend.snapshot(true);
+    REQUIRE(snapshot.notes.size() == 1);
+    CHECK(snapshot.notes[0].starts_with("1 processes were not recorded"));
+}
+
+TEST_CASE("a process may outlive the last snapshot") {
+    Session session;
+    int go[2];
+    REQUIRE(pipe2(go, O_CLOEXEC) == 0);
+    bool living = true;
+    const pid_t pid = start_process([&] {
+        char byte;
+        return hello_with_block(session.socket(), 8) && read(go[0], &byte, 1) == 1 ? 0 : 1;
+    });
+    session.backend.command_created(pid, "/program");
+    const int status = serve_until_end(pid, session.backend.event_descriptor(), [&] {
+        session.backend.dispatch();
+        if (!living || session.backend.snapshot(false).processes.empty()) return;
+        living = false;
+        session.backend.stop_recording();
+        CHECK(session.backend.snapshot(true).processes.at(0).end == "still running");
+        REQUIRE(write(go[1], "x", 1) == 1);
+    });
+    session.backend.process_ended(pid, status);
+    session.backend.tick();
+    CHECK(status == 0);
+    CHECK(session.backend.finished());
+    close(go[0]);
+    close(go[1]);
+}
+
 TEST_CASE("when nobody said hello the snapshot says that nothing was recorded") {
     Session session;
     session.run([] { return 0; });

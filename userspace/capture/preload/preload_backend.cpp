@@ -24,12 +24,6 @@ constexpr int kCalmTickMs = 1000;        // the first tier's epoch
 constexpr int kYoungTickMs = 50;  // code that is deleted right after it was loaded is caught while young
 constexpr std::int64_t kYoungMs = 2000;
 
-rlimit address_space_limit() {
-    rlimit limit{RLIM_INFINITY, RLIM_INFINITY};
-    getrlimit(RLIMIT_AS, &limit);
-    return limit;
-}
-
 // Each living process takes two descriptors.
 void lift_descriptor_limit() {
     rlimit limit{};
@@ -43,7 +37,7 @@ void lift_descriptor_limit() {
 PreloadBackend::PreloadBackend(const CaptureSettings& settings, std::string shim)
     : settings_(settings),
       shim_(std::move(shim)),
-      address_space_(plan_address_space(address_space_limit(), geteuid() == 0)),
+      address_space_(plan_address_space()),
       started_(std::chrono::steady_clock::now()),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
       ended_(empty_preload_snapshot()) {
@@ -110,6 +104,8 @@ SessionServer::Answer PreloadBackend::welcome(pid_t pid, const uf_hello& hello) 
 
 void PreloadBackend::retire(Place living, const std::string& end) {
     ended_.processes[living->index].end = end;
+    // The shim's first word in its table is the root of the call paths.
+    if (living->table.header().node_count == 0) ++unmapped_;
     append_table(living->table, living->index, elapsed_seconds(), ended_);
     living_.erase(living);  // closes its pidfd, which leaves epoll by that
 }
@@ -170,9 +166,17 @@ Snapshot PreloadBackend::snapshot(bool last) {
     for (Living& living : living_) look_at_modules(living);
     Snapshot snapshot = last ? std::move(ended_) : ended_;
     for (Living& living : living_) append_table(living.table, living.index, elapsed_seconds(), snapshot);
+    if (last) {
+        recording_ = false;
+        living_.clear();
+    }
     module_files_.name_kept(snapshot);
     snapshot.sample_bytes = settings_.sample_bytes;
     snapshot.depth = settings_.depth;
+    if (unmapped_ != 0)
+        snapshot.notes.push_back(fmt::format(
+            "{} processes were not recorded: their memory limits have no room for unfreed's table",
+            unmapped_));
     if (server_->other_versions() != 0)
         snapshot.notes.push_back(
             fmt::format("{} processes were not recorded: they load another version of unfreed",

@@ -53,4 +53,14 @@ AddressSpace plan_address_space(rlimit inherited, bool may_raise_hard_limit) {
     return plan;
 }
 
+AddressSpace plan_address_space() {
+    rlimit inherited{RLIM_INFINITY, RLIM_INFINITY};
+    getrlimit(RLIMIT_AS, &inherited);
+    AddressSpace plan = plan_address_space(inherited, true);
+    if (!plan.raised) return plan;
+    if (setrlimit(RLIMIT_AS, &*plan.raised) != 0) return plan_address_space(inherited, false);
+    setrlimit(RLIMIT_AS, &inherited);
+    return plan;
+}
+
 }  // namespace unfreed

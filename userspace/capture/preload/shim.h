@@ -26,4 +26,7 @@ struct AddressSpace {
 };
 AddressSpace plan_address_space(rlimit inherited, bool may_raise_hard_limit);
 
+// For this process's own limit. Whether it may be raised is tried: root may lack that right in a container.
+AddressSpace plan_address_space();
+
 }  // namespace unfreed

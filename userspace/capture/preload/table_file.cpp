@@ -16,7 +16,7 @@ namespace unfreed {
 namespace {
 
 constexpr std::uint64_t kPage = 4096;
-constexpr std::uint64_t kWindow = 64ull << 20;  // mapped at a time
+constexpr std::uint64_t kWindow = 16ull << 20;  // mapped at a time
 
 [[noreturn]] void refuse(const char* what_to_do) {
     throw Error("no table for a process", std::strerror(errno), what_to_do);
