@@ -59,7 +59,8 @@ struct Box {
     double width;
 };
 
-// Callers before callees, and neighbours by name, so that two graphs of one program look alike.
+// In depth-first order from the left (flame_graph.js counts on it); neighbours by name, so that two graphs of
+// one program look alike.
 std::vector<Box> place(const Profile& profile, const CallTree& tree) {
     std::vector<Box> boxes;
     const auto whole = static_cast<double>(tree.pick(tree.total[0]));
@@ -79,6 +80,7 @@ std::vector<Box> place(const Profile& profile, const CallTree& tree) {
                    profile.strings[tree.frames[tree.nodes[b].location].function];
         });
         double x = box.x;
+        const auto opened = static_cast<std::ptrdiff_t>(open.size());
         for (auto child = begin; child != end; ++child) {
             const double width = static_cast<double>(tree.pick(tree.total[*child])) / whole;
             if (width >= kNarrowest) {
@@ -86,6 +88,7 @@ std::vector<Box> place(const Profile& profile, const CallTree& tree) {
             }
             x += std::max(width, 0.0);
         }
+        std::reverse(open.begin() + opened, open.end());  // the leftmost is next
     }
     return boxes;
 }

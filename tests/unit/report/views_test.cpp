@@ -138,6 +138,7 @@ TEST_CASE("the flame graph gives each frame its place and its size") {
                Catch::Contains("data-x=\"0.00000000\" data-w=\"0.33333333\" data-d=\"2\"><title>draw\n"));
     CHECK_THAT(svg,
                Catch::Contains("data-x=\"0.33333333\" data-w=\"0.66666667\" data-d=\"2\"><title>parse\n"));
+    CHECK(svg.find("<title>draw") < svg.find("<title>parse"));  // as the search in the graph counts on
     CHECK_THAT(svg, Catch::Contains(">nothing lost</text>"));
 }
 
