@@ -67,6 +67,10 @@ __attribute__((noinline)) void check_against_oracle(Thread*, Table* table, const
     comparing = true;
     constexpr int kDeep = kMaxFrames + 64;
     static __thread uint64_t oracle[kDeep] __attribute__((tls_model("initial-exec")));
+    // libunwind remembers rules by address too, and nobody tells it of a dlclose.
+    static uint32_t rules_of = 0;
+    if (rules_of != current_generation()) unw_flush_cache(unw_local_addr_space, 0, 0);
+    rules_of = current_generation();
     unw_context_t context;
     unw_cursor_t cursor;
     unw_getcontext(&context);

@@ -7,7 +7,7 @@
 namespace unfreed::preload {
 namespace {
 
-constexpr int kPatience = 2000;  // times 100 us; then the change is counted as lost
+constexpr int kPatience = 20000;  // times 100 us; then the change is counted as lost
 
 uint32_t region_lock = 0;
 uint32_t* sorted = nullptr;  // slots by start address; private to the process

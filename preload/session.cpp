@@ -23,8 +23,6 @@ namespace {
 
 enum SessionState : uint32_t { kNew, kStarting, kOpen, kOff };
 
-constexpr uint64_t kHeaderBytes = 4096;
-
 Gate closed_gate{};
 char* table_at = nullptr;     // the table's address, the same in every child
 bool started_before = false;  // in this process image or the one it was forked from
@@ -117,7 +115,13 @@ bool map_table(int descriptor) {
     int fixed = table_at ? MAP_FIXED : 0;
     long at = system_call(SYS_mmap, word(table_at), static_cast<long>(UF_TABLE_BYTES), PROT_READ | PROT_WRITE,
                           MAP_SHARED | MAP_NORESERVE | fixed, descriptor, 0);
-    if (at < 0 && at > -4096) return false;
+    if (at < 0 && at > -4096) {
+        // Said through the descriptor, the only way there is without the mapping.
+        uint64_t once = 1;
+        system_call(SYS_pwrite64, descriptor, word(&once), sizeof once,
+                    static_cast<long>(offsetof(uf_header, loss) + sizeof once * UF_LOSS_no_address_space));
+        return false;
+    }
     table_at = reinterpret_cast<char*>(at);
     system_call(SYS_madvise, at, static_cast<long>(UF_TABLE_BYTES), MADV_DONTDUMP);
     const auto* header = reinterpret_cast<uf_header*>(table_at);
