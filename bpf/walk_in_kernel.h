@@ -7,9 +7,12 @@
 
 #include "bpf/maps.h"
 
+/* Functions that are not static are looked at by the verifier once, alone, rather than along every path that
+ * calls them: the walk would be too large for it otherwise. */
+
 /* Stack slots: callers' frames lie close together, so 512 bytes at once cost less than a read for each. */
-static __always_inline int uf_read_word(void* memory, uint64_t address, uint64_t* value) {
-    struct uf_scratch* const scratch = memory;
+int read_stack_word(struct uf_scratch* scratch, uint64_t address, uint64_t* value) {
+    if (!scratch || !value) return -1; /* asked for by the verifier, which looks at this function alone */
     uint64_t at = address - scratch->window_at;
     if (at > sizeof scratch->window - 8) {
         /* Saved registers lie below the return address: the window begins a little below it. */
@@ -23,6 +26,10 @@ static __always_inline int uf_read_word(void* memory, uint64_t address, uint64_t
     if (at & 7) return bpf_probe_read_user(value, sizeof *value, (void*)address) ? -1 : 0;
     *value = scratch->window[at / 8 & (UF_WINDOW_WORDS - 1)];
     return 0;
+}
+
+static __always_inline int uf_read_word(void* memory, uint64_t address, uint64_t* value) {
+    return read_stack_word(memory, address, value);
 }
 
 #include "bpf/walk.h"
@@ -74,7 +81,7 @@ static long search_row(uint32_t index, void* context) {
 }
 
 /* The rule at pc, with UF_RULE_FOUND; 0: pc is in no known code. */
-static __noinline uint64_t rule_of_range(uint32_t first, uint32_t count, uint64_t pc) {
+uint64_t rule_of_range(uint32_t first, uint32_t count, uint64_t pc) {
     struct uf_search search = {.pc = pc, .low = first, .high = first + count};
     bpf_loop(20, search_range, &search, 0);
     const struct uf_range* const range = search.range;
@@ -142,12 +149,18 @@ static long search_return(uint32_t index, void* context) {
     return 0;
 }
 
-static __noinline uint64_t original_return_address(uint64_t slot) {
+uint64_t original_return_address(uint64_t slot) {
     struct task_struct* const task = (struct task_struct*)bpf_get_current_task();
     struct uf_return_search search = {.slot = slot};
     search.instance = BPF_CORE_READ(task, utask, return_instances);
     bpf_loop(64, search_return, &search, 0);
     return search.original;
+}
+
+int step_frame(struct uf_scratch* scratch, struct uf_frame* frame, uint32_t rule) {
+    if (!scratch || !frame) return UF_END_LOST;
+    const struct uf_rule unpacked = {(int16_t)rule, (int8_t)(rule >> 16), (uint8_t)(rule >> 24)};
+    return uf_step(scratch, frame, unpacked);
 }
 
 static long walk_frame(uint32_t index, void* context) {
@@ -170,9 +183,8 @@ static long walk_frame(uint32_t index, void* context) {
     scratch->event.frames[walk->count & (UF_BPF_FRAMES - 1)] = frame;
     walk->count += 1;
     walk->hash = uf_mix(walk->hash, frame);
-    const struct uf_rule packed = {(int16_t)rule, (int8_t)(rule >> 16), (uint8_t)(rule >> 24)};
-    walk->by_frame_pointer = (packed.kind & 0x0f) == UF_CFA_NO_ROW;
-    walk->end = uf_step(scratch, &walk->frame, packed);
+    walk->by_frame_pointer = (rule >> 24 & 0x0f) == UF_CFA_NO_ROW;
+    walk->end = step_frame(scratch, &walk->frame, rule);
     return walk->end != UF_END_NONE;
 }
 
