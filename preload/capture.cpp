@@ -1,15 +1,13 @@
 #include "preload/capture.h"
 
-#include "preload/checked.h"
 #include "preload/walk.h"
 
 namespace unfreed::preload {
 namespace {
 
-constexpr uint32_t kWindow = 2048;  // captures between two looks at the cache's worth
-constexpr uint32_t kWorthwhileHits =
-    1228;                            // 60 percent of a window; below, the cache costs more than it saves
-constexpr uint32_t kBypass = 16384;  // captures to go without it then
+constexpr uint32_t kWindow = 2048;           // captures between two looks at the cache's worth
+constexpr uint64_t kWorthwhilePercent = 60;  // hits; below, the cache costs more than it saves
+constexpr uint32_t kBypass = 16384;          // captures to go without it then
 
 inline NodeId known_child(Thread* thread, Table* table, NodeId caller, uint64_t pc) {
     KnownChild* known = &thread->child[mix(pc, caller) & (kKnownChildren - 1)];
@@ -231,18 +229,16 @@ uint32_t choose_victim(StackCache* cache, uint32_t set) {
     return set + (cache->victim++ & (kSetSize - 1));
 }
 
-NodeId capture_with_cache(Thread* thread, Table* table, const Place& at) {
+NodeId find(Thread* thread, Table* table, const Place& at) {
     StackCache& cache = thread->cache;
     uint32_t place = place_of(at);
     LastAt* last_at = &cache.last_at[place];
     const CachedStack& last = cache.entry[last_at->entry];
     uint64_t hash = place;
     if (__builtin_expect(is_key(last, at), 1)) {
-        if (last_at->steady || last.one_by_one) {
-            if (__builtin_expect(slots_hold(last, at), 1)) return cache.hits++, last.leaf;
-            last_at->steady = false;
-        }
-        if (!last.one_by_one) {
+        if (last.one_by_one) {
+            if (slots_hold(last, at)) return last_at->steady = true, cache.hits++, last.leaf;
+        } else {
             Contents contents = read_contents(last, at);
             if (contents.same) return last_at->steady = true, cache.hits++, last.leaf;
             hash = contents.hash;
@@ -254,7 +250,7 @@ NodeId capture_with_cache(Thread* thread, Table* table, const Place& at) {
         if (cache.tag[i] != tag) continue;
         const CachedStack& entry = cache.entry[i];
         if (is_key(entry, at) && slots_hold(entry, at)) {
-            last_at->entry = static_cast<uint16_t>(i);
+            *last_at = LastAt{static_cast<uint16_t>(i), false};
             return cache.hits++, entry.leaf;
         }
     }
@@ -270,22 +266,20 @@ NodeId capture_with_cache(Thread* thread, Table* table, const Place& at) {
 
 }
 
-NodeId capture(Thread* thread, Table* table, const Place& at) {
+NodeId find_or_walk(Thread* thread, Table* table, const Place& at) {
     StackCache& cache = thread->cache;
-    NodeId leaf;
     if (__builtin_expect(cache.bypass != 0, 0)) {
         cache.bypass--;
         bool remembered;
-        leaf = walk_stack(thread, table, at, &remembered);
-    } else {
-        if (__builtin_expect(++cache.window == kWindow, 0)) {
-            if (cache.hits < kWorthwhileHits) cache.bypass = kBypass;
-            cache.window = cache.hits = 0;
-        }
-        leaf = capture_with_cache(thread, table, at);
+        return walk_stack(thread, table, at, &remembered);
     }
-    check_against_oracle(thread, table, at, leaf);
-    return leaf;
+    if (__builtin_expect(++cache.window == kWindow, 0)) {
+        uint64_t all = uint64_t{kWindow} + cache.steady_hits;
+        uint64_t hits = uint64_t{cache.hits} + cache.steady_hits;
+        if (hits * 100 < all * kWorthwhilePercent) cache.bypass = kBypass;
+        cache.window = cache.hits = cache.steady_hits = 0;
+    }
+    return find(thread, table, at);
 }
 
 }

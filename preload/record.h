@@ -33,7 +33,7 @@ inline void count(Thread* thread, NodeId leaf, uint64_t objects, uint64_t bytes)
 
 // The stack of an allocation that is to be recorded, counted as made; 0: not recorded (counted, or not
 // sampled).
-inline NodeId leaf_for(Table* table, uint64_t size, const Place& at) {
+inline __attribute__((always_inline)) NodeId leaf_for(Table* table, uint64_t size, const Place& at) {
     if (__builtin_expect(!__atomic_load_n(&table->header()->recording, __ATOMIC_RELAXED), 0)) {
         stop_session();
         return 0;
@@ -68,7 +68,7 @@ inline NodeId leaf_for_mapping(Table* table, uint64_t size, const Place& at, boo
     return leaf;
 }
 
-inline void record_allocation(void* block, uint64_t size, const Place& at) {
+inline __attribute__((always_inline)) void record_allocation(void* block, uint64_t size, const Place& at) {
     if (__builtin_expect(block == nullptr, 0)) return;
     Table* table = open_table();
     if (!table || is_inner_call(at.pc)) return;
@@ -79,7 +79,7 @@ inline void record_allocation(void* block, uint64_t size, const Place& at) {
 }
 
 // Before the real function gives the block back: from then on another thread may get it.
-inline Block record_free(void* block, uint64_t return_address) {
+inline __attribute__((always_inline)) Block record_free(void* block, uint64_t return_address) {
     if (__builtin_expect(block == nullptr, 0)) return Block{};
     Table* table = open_table();
     if (!table || is_inner_call(return_address)) return Block{};

@@ -43,9 +43,10 @@ struct LastAt {
 
 struct StackCache {
     LastAt last_at[kPlaces];
-    uint32_t bypass;  // captures to go without the cache
-    uint32_t window;  // captures in this window of measurement
-    uint32_t hits;
+    uint32_t bypass;              // captures to go without the cache
+    uint32_t window;              // captures in this window of measurement
+    uint32_t hits;                // of those
+    uint32_t steady_hits;         // in this window
     uint32_t victim;              // turns, to choose an entry to replace
     uint16_t tag[kCachedStacks];  // a piece of each entry's hash, to look at before the entry; 0: empty
     CachedStack entry[kCachedStacks];
