@@ -187,7 +187,7 @@ void read_regions(const TableFile& table, const EpochAges& ages, BlockGroups& in
         const uf_region& region = regions[i];
         std::uint64_t length = region.length;
         if (i + 1 < regions.size()) length = std::min(length, regions[i + 1].start - region.start);
-        if (length == 0) continue;
+        if (length == 0 || region.epoch == UF_EPOCH_RESERVED) continue;
         into.add(region.stack & ((1u << UF_STACK_BITS) - 1), ages[region.epoch & UF_EPOCH_MAX], true, unit,
                  length);
     }
