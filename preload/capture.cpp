@@ -233,7 +233,7 @@ NodeId find(Thread* thread, Table* table, const Place& at) {
     StackCache& cache = thread->cache;
     uint32_t place = place_of(at);
     LastAt* last_at = &cache.last_at[place];
-    const CachedStack& last = cache.entry[last_at->entry];
+    const CachedStack& last = entry_at(cache, *last_at);
     uint64_t hash = place;
     if (__builtin_expect(is_key(last, at), 1)) {
         if (last.one_by_one) {
@@ -250,7 +250,7 @@ NodeId find(Thread* thread, Table* table, const Place& at) {
         if (cache.tag[i] != tag) continue;
         const CachedStack& entry = cache.entry[i];
         if (is_key(entry, at) && slots_hold(entry, at)) {
-            *last_at = LastAt{static_cast<uint16_t>(i), false};
+            *last_at = LastAt{i * static_cast<uint32_t>(sizeof(CachedStack)), false};
             return cache.hits++, entry.leaf;
         }
     }
@@ -260,7 +260,7 @@ NodeId find(Thread* thread, Table* table, const Place& at) {
     uint32_t to = choose_victim(&cache, set);
     bool filled = fill(&cache.entry[to], thread->record, at, leaf);
     cache.tag[to] = filled ? tag : 0;
-    if (filled) *last_at = LastAt{static_cast<uint16_t>(to), false};
+    if (filled) *last_at = LastAt{to * static_cast<uint32_t>(sizeof(CachedStack)), false};
     return leaf;
 }
 

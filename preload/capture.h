@@ -21,8 +21,8 @@ NodeId find_or_walk(Thread* thread, Table* table, const Place& at);
 
 inline __attribute__((always_inline)) NodeId capture(Thread* thread, Table* table, const Place& at) {
     StackCache& cache = thread->cache;
-    const LastAt& last_at = cache.last_at[place_of(at)];
-    const CachedStack& last = cache.entry[last_at.entry];
+    LastAt last_at = cache.last_at[place_of(at)];
+    const CachedStack& last = entry_at(cache, last_at);
     NodeId leaf;
     if (__builtin_expect(last_at.steady && is_key(last, at) && slots_hold(last, at), 1)) {
         cache.steady_hits++;

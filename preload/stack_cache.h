@@ -37,7 +37,7 @@ constexpr uint32_t kPlaces = 1024;
 
 // What a place had last.
 struct LastAt {
-    uint16_t entry;
+    uint32_t offset;  // of the entry in StackCache::entry, in bytes
     bool steady;  // the same stack came again the last time: then it is compared before anything is hashed
 };
 
@@ -105,8 +105,12 @@ inline Contents read_contents(const CachedStack& last, const Place& at) {
 }
 
 inline uint32_t place_of(const Place& at) {
-    uint64_t x = (at.pc ^ at.sp * 0x9e3779b97f4a7c15ull) * 0xd6e8feb86659fd93ull;
-    return static_cast<uint32_t>(x >> 40) & (kPlaces - 1);
+    return static_cast<uint32_t>(((at.pc ^ at.sp << 24) * 0x9e3779b97f4a7c15ull) >> 54);
+}
+static_assert(kPlaces == 1u << (64 - 54));
+
+inline const CachedStack& entry_at(const StackCache& cache, LastAt last_at) {
+    return *reinterpret_cast<const CachedStack*>(reinterpret_cast<const char*>(cache.entry) + last_at.offset);
 }
 
 // Where an entry with this hash may be: kSetSize neighbours.
