@@ -5,29 +5,22 @@
 
 #include <fcntl.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <protozero/exception.hpp>
 #include <protozero/pbf_message.hpp>
 #include <protozero/pbf_writer.hpp>
 #include <protozero/varint.hpp>
-#include <string_view>
-#include <unordered_map>
-#include <vector>
 
 #include "userspace/error.h"
-#include "userspace/report/comments.h"
-#include "userspace/report/namer.h"
-#include "userspace/report/path_tree.h"
 #include "userspace/report/pprof_fields.h"
-#include "userspace/report/pprof_stream.h"
+#include "userspace/report/pprof_reader.h"
 #include "userspace/report/report.h"
 
 namespace unfreed {
+namespace pprof {
 namespace {
 
-using namespace pprof;
 using protozero::data_view;
 using protozero::pbf_message;
 using protozero::pbf_wire_type;
@@ -44,109 +37,6 @@ constexpr std::uint32_t bytes(Field field) {
     return tag_and_type(field, kBytes);
 }
 
-constexpr std::int64_t kLargestValue = std::int64_t{1} << 60;
-
-// A file's ids (any numbers) as indices, in the order of their first mention.
-class IdMap {
-  public:
-    std::uint32_t operator()(std::uint64_t id) {
-        if (id < kDense) {
-            if (id >= dense_.size()) {
-                dense_.resize(std::max<std::size_t>(id + 1, std::min(dense_.size() * 2, kDense)), 0);
-            }
-            std::uint32_t& index = dense_[id];
-            return index != 0 ? index - 1 : (index = ++size_) - 1;
-        }
-        const auto [entry, is_new] = sparse_.emplace(id, size_);
-        size_ += is_new ? 1 : 0;
-        return entry->second;
-    }
-    std::size_t size() const { return size_; }
-
-  private:
-    static constexpr std::size_t kDense = 1 << 20;
-    std::vector<std::uint32_t> dense_;  // index + 1
-    std::unordered_map<std::uint64_t, std::uint32_t> sparse_;
-    std::uint32_t size_ = 0;
-};
-
-struct RawLabel {
-    std::uint64_t key = 0;
-    std::uint64_t text = 0;
-    std::int64_t number = 0;
-};
-
-struct RawFunction {
-    std::uint64_t name = 0;
-    std::uint64_t system_name = 0;
-    std::uint64_t file = 0;
-    std::int64_t start_line = 0;
-    bool defined = false;
-};
-
-class PprofReader {
-  public:
-    explicit PprofReader(FieldStream& stream) : stream_(stream), tree_(profile_.nodes) {}
-
-    Profile read() {
-        while (const auto field = stream_.next()) {
-            take(*field);
-        }
-        resolve();
-        return std::move(profile_);
-    }
-
-  private:
-    void take(const FieldStream::Field& field);
-    void take_sample_type(data_view message);
-    void take_sample(data_view message);
-    void take_mapping(data_view message);
-    void take_location(data_view message);
-    void take_function(data_view message);
-    std::uint32_t label_set(const std::string& labels);
-    std::uint32_t path_node();
-
-    void resolve();
-    void resolve_functions();
-    void resolve_locations();
-    void resolve_samples();
-    StringIndex string(std::uint64_t index) const {
-        if (index >= strings_.size()) {
-            stream_.corrupt("a string that is not there is referred to");
-        }
-        return strings_[index];
-    }
-
-    FieldStream& stream_;
-    Profile profile_;
-    PathTree tree_;
-
-    std::vector<StringIndex> strings_;  // by the file's index
-    std::vector<std::uint64_t> sample_types_;
-    std::vector<std::uint64_t> comments_;
-    IdMap location_ids_;
-    IdMap mapping_ids_;
-    IdMap function_ids_;
-    std::vector<bool> location_defined_;
-    std::vector<bool> mapping_defined_;
-    std::vector<RawFunction> functions_;
-    std::vector<std::pair<std::uint64_t, std::uint64_t>> mapping_strings_;  // file, build-id
-
-    // Samples, flat: leaf and label set of each, and as many values as there are sample types.
-    std::vector<std::uint32_t> leaves_;
-    std::vector<std::uint32_t> label_sets_of_;
-    std::vector<std::int64_t> values_;
-    std::size_t values_per_sample_ = 0;
-    std::unordered_map<std::string, std::uint32_t> label_set_ids_;
-    std::vector<std::vector<RawLabel>> label_sets_;
-
-    // The path of the sample before, outermost first: what the next one shares with it is not looked up
-    // again.
-    std::vector<std::uint32_t> path_;  // the sample's, innermost first
-    std::vector<std::uint32_t> last_locations_;
-    std::vector<std::uint32_t> last_nodes_;
-};
-
 // What a message says of a repeated number: packed into one field, or one field each.
 template <typename Message, typename Take>
 void take_numbers(Message& message, pbf_wire_type type, const Take& take) {
@@ -158,6 +48,8 @@ void take_numbers(Message& message, pbf_wire_type type, const Take& take) {
         take(value);
     }
 }
+
+}  // namespace
 
 void PprofReader::take(const FieldStream::Field& field) {
     if (field.type == kVarint) {
@@ -459,134 +351,12 @@ void PprofReader::take_function(data_view bytes_of_message) {
     functions_[index].defined = true;
 }
 
-void PprofReader::resolve() {
-    if (sample_types_.empty()) {
-        stream_.foreign("it has no sample types");
-    }
-    if (strings_.empty() || strings_[0] != 0) {
-        stream_.corrupt("its first string is not the empty one");
-    }
-    resolve_functions();
-    resolve_locations();
-    resolve_samples();
-    for (const std::uint64_t comment : comments_) {
-        read_comment(profile_.strings[string(comment)], profile_);
-    }
-}
-
-void PprofReader::resolve_functions() {
-    if (functions_.size() != function_ids_.size()) {
-        stream_.corrupt("a function that is not there is referred to");
-    }
-    const StringIndex no_name = profile_.strings.intern("?");
-    profile_.functions.reserve(functions_.size());
-    for (const RawFunction& raw : functions_) {
-        if (!raw.defined) {
-            stream_.corrupt("a function that is not there is referred to");
-        }
-        Profile::Function function{string(raw.name), string(raw.system_name), string(raw.file),
-                                   raw.start_line};
-        function.name = function.name != 0 ? function.name : function.system_name;
-        function.name = function.name != 0 ? function.name : no_name;
-        profile_.functions.push_back(function);
-    }
-}
-
-void PprofReader::resolve_locations() {
-    const auto all = [](const std::vector<bool>& defined, const IdMap& ids) {
-        return defined.size() == ids.size() &&
-               std::find(defined.begin(), defined.end(), false) == defined.end();
-    };
-    if (!all(location_defined_, location_ids_)) {
-        stream_.corrupt("a location that is not there is referred to");
-    }
-    if (!all(mapping_defined_, mapping_ids_)) {
-        stream_.corrupt("a mapping that is not there is referred to");
-    }
-    for (std::size_t i = 0; i < profile_.mappings.size(); ++i) {
-        profile_.mappings[i].file = string(mapping_strings_[i].first);
-        profile_.mappings[i].build_id = string(mapping_strings_[i].second);
-    }
-    Namer namer(profile_);
-    for (Profile::Location& location : profile_.locations) {
-        if (location.line_count == 0) {
-            std::string name = "[unknown]";
-            if (location.mapping != Profile::kNoMapping) {
-                const Profile::Mapping& mapping = profile_.mappings[location.mapping];
-                name = nameless(profile_.strings[mapping.file],
-                                location.address - mapping.start + mapping.offset, "no symbols");
-            }
-            location.first_line = namer.add_line(name);
-            location.line_count = 1;
-        }
-    }
-    if (std::find(leaves_.begin(), leaves_.end(), 0) != leaves_.end()) {
-        const std::uint32_t no_path = tree_.child(0, namer.add_name("[call path not recorded]"));
-        std::replace(leaves_.begin(), leaves_.end(), 0u, no_path);
-    }
-}
-
-void PprofReader::resolve_samples() {
-    // Which of the file's values is which of ours.
-    std::array<std::size_t, kValues> position;
-    position.fill(SIZE_MAX);
-    std::string types;
-    for (std::size_t i = 0; i < sample_types_.size(); ++i) {
-        const std::string& type = profile_.strings[string(sample_types_[i])];
-        types += (types.empty() ? "" : ", ") + type;
-        for (std::size_t v = 0; v < kValues; ++v) {
-            // Heap profiles that only know what is in use say "objects" and "space".
-            if (type == kSampleTypes[v][0] || "inuse_" + type == kSampleTypes[v][0]) {
-                position[v] = i;
-            }
-        }
-    }
-    if (std::all_of(position.begin(), position.end(), [](std::size_t at) { return at == SIZE_MAX; })) {
-        stream_.foreign("its values are " + types);
-    }
-    if (!leaves_.empty() && values_per_sample_ != sample_types_.size()) {
-        stream_.corrupt("samples do not have a value for each type");
-    }
-
-    std::vector<Profile::Sample> by_labels;
-    for (const std::vector<RawLabel>& labels : label_sets_) {
-        Profile::Sample& sample = by_labels.emplace_back();
-        for (const RawLabel& label : labels) {
-            const std::string& key = profile_.strings[string(label.key)];
-            const StringIndex text = string(label.text);
-            if (key == kLabelPid && label.number >= 0 && label.number <= INT32_MAX) {
-                sample.pid = static_cast<std::uint32_t>(label.number);
-            } else if (key == kLabelProcess) {
-                sample.process = text;
-            } else if (key == kLabelDomain) {
-                sample.domain = text;
-            } else if (key == kLabelAge && label.number >= 0) {
-                sample.age = label.number;
-            }
-        }
-    }
-    for (const std::int64_t value : values_) {
-        if (value > kLargestValue || value < -kLargestValue) {
-            stream_.corrupt("a value is out of all measure");
-        }
-    }
-    profile_.samples.reserve(leaves_.size());
-    for (std::size_t i = 0; i < leaves_.size(); ++i) {
-        Profile::Sample sample = by_labels[label_sets_of_[i]];
-        sample.leaf = leaves_[i];
-        for (std::size_t v = 0; v < kValues; ++v) {
-            sample.values[v] = position[v] == SIZE_MAX ? 0 : values_[i * values_per_sample_ + position[v]];
-        }
-        profile_.samples.push_back(sample);
-    }
-}
-
-}  // namespace
+}  // namespace pprof
 
 Profile read_pprof(int descriptor, const std::string& name) {
-    FieldStream stream(descriptor, name);
+    pprof::FieldStream stream(descriptor, name);
     try {
-        return PprofReader(stream).read();
+        return pprof::PprofReader(stream).read();
     } catch (const protozero::exception& e) {
         stream.corrupt(e.what());
     }
