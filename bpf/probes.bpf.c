@@ -291,25 +291,29 @@ int sys_exit(unsigned long long* context) {
     const long number = regs->orig_ax;
     if (number != SYS_MMAP && number != SYS_MREMAP && number != SYS_MPROTECT) return 0;
     if (result > -4096ull) return 0;
-    if (number == SYS_MPROTECT && !(regs->dx & UF_PROT_EXEC)) return 0;
     uint32_t index = 0;
     const struct uf_slot* const slot = current_slot(&index);
     if (!slot || !slot->process) return 0;
     struct uf_event event = {.address = result};
-    if (number == SYS_MPROTECT || (number == SYS_MMAP && (regs->dx & UF_PROT_EXEC))) {
-        send_event(&event, UF_EVENT_CODE, slot, index);
-        if (number == SYS_MPROTECT) return 0;
+    if (number != SYS_MREMAP && (regs->dx & UF_PROT_EXEC)) send_event(&event, UF_EVENT_CODE, slot, index);
+    if (number == SYS_MPROTECT) {
+        event.address = regs->di;
+        event.length = regs->si;
+        event.flags = regs->dx;
+        send_event(&event, UF_EVENT_PROTECT, slot, index);
+        return 0;
     }
     const struct uf_registers at = {regs->ip, regs->sp, regs->bp};
     event.stack = stack_of(slot, index, number == SYS_MMAP ? UINT16_MAX : UINT16_MAX - 1, &at, 0, 0);
     if (number == SYS_MMAP) {
         event.length = regs->si;
-        event.flags = regs->r10;
+        event.flags = regs->dx;
         send_event(&event, UF_EVENT_MAP, slot, index);
     } else {
         event.old_address = regs->di;
         event.old_length = regs->si;
         event.length = regs->dx;
+        event.flags = regs->r10;
         send_event(&event, UF_EVENT_REMAP, slot, index);
     }
     return 0;

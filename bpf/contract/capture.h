@@ -101,6 +101,7 @@ enum uf_event_type {
     UF_EVENT_FORK = 7,
     UF_EVENT_EXEC = 8,
     UF_EVENT_EXIT = 9,
+    UF_EVENT_PROTECT = 10,
 };
 
 /* Why a walk ended. */
@@ -154,7 +155,7 @@ struct uf_event {
     uint64_t old_length;
     uint64_t stack; /* map, remap; exec: the old image's process id */
     uint32_t epoch;
-    uint32_t flags; /* map: mmap's flags */
+    uint32_t flags; /* map, protect: the protection; remap: mremap's flags */
 };
 
 enum uf_bpf_loss {

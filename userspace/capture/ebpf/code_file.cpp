@@ -173,7 +173,7 @@ void CodeFile::choose_sites() {
         found.emulated = site.emulated;
         // libstdc++'s operators call malloc and free, which are probed where they are defined. In a module
         // with an allocator of its own they may go straight to it.
-        if (!found.function.is_operator) continue;
+        if (!found.function.is_operator || found.function.rounds_size) continue;
         found.probed =
             has_malloc && std::none_of(functions_.begin(), functions_.end(), [&](const FoundFunction& other) {
                 return other.address != found.address && (other.function.kind != UF_CALL_FREE) == allocates &&

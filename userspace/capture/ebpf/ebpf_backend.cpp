@@ -1,6 +1,7 @@
 #include "userspace/capture/ebpf/ebpf_backend.h"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <array>
@@ -122,15 +123,34 @@ void EbpfBackend::on_event(const uf_event& event) {
 void EbpfBackend::on_mapping(const uf_event& event) {
     ProcessImage* const image = processes_.image(event.process);
     if (image == nullptr) return;
+    Regions& regions = image->regions;
     if (event.type == UF_EVENT_UNMAP) {
-        image->regions.unmap(event.address, event.length);
+        regions.unmap(event.address, event.length);
         return;
     }
-    if (event.type == UF_EVENT_REMAP) image->regions.unmap(event.old_address, event.old_length);
+    if (event.type == UF_EVENT_PROTECT) {
+        const bool reserves = event.flags == PROT_NONE;
+        for (const auto& opened : regions.protect(event.address, event.length, reserves, event.epoch)) {
+            mapped_.add(opened.stack, 1, opened.bytes);
+        }
+        return;
+    }
     const CallPath* const path = paths_.find(event.stack);
-    const bool counted = path == nullptr ? false : path->by_program;
-    image->regions.map(event.address, event.length, counted, event.stack, event.epoch);
-    if (counted) mapped_.add(event.stack, 1, event.length);
+    bool counted = path != nullptr && path->by_program;
+    bool reserved = event.type == UF_EVENT_MAP && event.flags == PROT_NONE;
+    constexpr std::uint32_t kDontUnmap = 4;
+    if (event.type == UF_EVENT_REMAP && event.old_length != 0 && !(event.flags & kDontUnmap)) {
+        // One that was there before we came, or that an allocator made for itself, stays out of the books.
+        const auto gone = regions.unmap(event.old_address, event.old_length);
+        counted = counted && !gone.empty();
+        reserved = !gone.empty() && gone.front().reserved;
+    }
+    if (!counted) {
+        regions.unmap(event.address, event.length);
+        return;
+    }
+    regions.map(event.address, event.length, reserved, event.stack, event.epoch);
+    if (!reserved) mapped_.add(event.stack, 1, event.length);
 }
 
 const ProcessImage* EbpfBackend::image_of(std::uint32_t id) {

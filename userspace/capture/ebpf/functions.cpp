@@ -90,6 +90,8 @@ Functions::Functions(const std::vector<std::pair<std::string, std::string>>& pai
         }
         function.wraps = domain == kOpencvDomain && listed.allocates;
         function.is_operator = symbol.starts_with("_Zn") || symbol.starts_with("_Zd");
+        function.rounds_size =
+            function.is_operator && listed.allocates && symbol.find("align_val_t") != symbol.npos;
         by_symbol_[symbol] = function;
         if (domain == kMallocDomain && !function.is_operator) {
             for (const char* prefix : kPrefixes) by_symbol_[prefix + symbol] = function;
@@ -103,8 +105,8 @@ Functions::Functions(const std::vector<std::pair<std::string, std::string>>& pai
     for (const auto& [allocate, free] : pairs) {
         const auto domain = static_cast<std::uint32_t>(domains_.size());
         domains_.push_back(allocate + ":" + free);
-        by_symbol_[allocate] = {add_name(allocate, domain), UF_CALL_SIZE, true, false};
-        by_symbol_[free] = {add_name(free, domain), UF_CALL_FREE, false, false};
+        by_symbol_[allocate] = {add_name(allocate, domain), UF_CALL_SIZE, true, false, false};
+        by_symbol_[free] = {add_name(free, domain), UF_CALL_FREE, false, false, false};
     }
 }
 

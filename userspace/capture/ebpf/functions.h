@@ -18,6 +18,7 @@ struct Function {
     uf_call_kind kind = UF_CALL_FREE;
     bool wraps = false;        // silences what it calls: it may give another address than it got
     bool is_operator = false;  // operator new or delete: as a rule a thin layer on malloc or free
+    bool rounds_size = false;  // operator new with an alignment: asks malloc for more than the program did
 };
 
 class Functions {

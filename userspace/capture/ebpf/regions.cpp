@@ -1,7 +1,6 @@
 #include "userspace/capture/ebpf/regions.h"
 
 #include <algorithm>
-#include <iterator>
 
 namespace unfreed::ebpf {
 namespace {
@@ -13,36 +12,65 @@ std::uint64_t pages_end(std::uint64_t begin, std::uint64_t bytes) {
 
 }  // namespace
 
-void Regions::map(std::uint64_t begin, std::uint64_t bytes, bool counted, std::uint64_t stack,
+void Regions::map(std::uint64_t begin, std::uint64_t bytes, bool reserved, std::uint64_t stack,
                   std::uint32_t epoch) {
     unmap(begin, bytes);
-    if (counted && bytes != 0) regions_[begin] = {pages_end(begin, bytes), begin + bytes, stack, epoch};
+    if (bytes != 0) regions_[begin] = {pages_end(begin, bytes), begin + bytes, stack, epoch, reserved};
 }
 
-void Regions::unmap(std::uint64_t begin, std::uint64_t bytes) {
-    const std::uint64_t end = pages_end(begin, bytes);
-    auto at = regions_.upper_bound(begin);
-    if (at != regions_.begin() && std::prev(at)->second.end > begin) --at;
-    while (at != regions_.end() && at->first < end) {
-        const std::uint64_t first = at->first;
-        const Region region = at->second;
-        at = regions_.erase(at);
-        if (first < begin) {
-            Region before = region;
-            before.end = begin;
-            before.asked_end = std::min(region.asked_end, begin);
-            regions_[first] = before;
-        }
-        if (region.end > end) {
-            regions_[end] = region;
-            break;
-        }
+std::vector<Regions::Region> Regions::unmap(std::uint64_t begin, std::uint64_t bytes) {
+    std::vector<Region> gone;
+    for (const auto at : cut_out(begin, pages_end(begin, bytes))) {
+        gone.push_back(at->second);
+        regions_.erase(at);
     }
+    return gone;
+}
+
+std::vector<Regions::Opened> Regions::protect(std::uint64_t begin, std::uint64_t bytes, bool reserved,
+                                              std::uint32_t epoch) {
+    std::vector<Opened> opened;
+    for (const auto at : cut_out(begin, pages_end(begin, bytes))) {
+        Region& region = at->second;
+        if (region.reserved == reserved) continue;
+        region.reserved = reserved;
+        region.epoch = epoch;
+        if (!reserved) opened.push_back({region.stack, bytes_of(*at)});
+    }
+    return opened;
+}
+
+// Splits what straddles the ends; gives the regions that lie within.
+std::vector<Regions::Place> Regions::cut_out(std::uint64_t begin, std::uint64_t end) {
+    std::vector<Place> within;
+    if (begin >= end) return within;
+    split(begin);
+    split(end);
+    for (auto at = regions_.lower_bound(begin); at != regions_.end() && at->first < end; ++at)
+        within.push_back(at);
+    return within;
+}
+
+void Regions::split(std::uint64_t address) {
+    auto at = regions_.lower_bound(address);
+    if (at == regions_.begin()) return;
+    --at;
+    if (at->second.end <= address) return;
+    Region after = at->second;
+    after.asked_end = std::max(after.asked_end, address);
+    at->second.end = address;
+    at->second.asked_end = std::min(at->second.asked_end, address);
+    regions_[address] = after;
+}
+
+std::uint64_t Regions::bytes_of(const std::pair<const std::uint64_t, Region>& region) {
+    return region.second.asked_end > region.first ? region.second.asked_end - region.first : 0;
 }
 
 void Regions::for_each(const std::function<void(const Region&, std::uint64_t)>& visit) const {
-    for (const auto& [begin, region] : regions_)
-        visit(region, region.asked_end > begin ? region.asked_end - begin : 0);
+    for (const auto& region : regions_) {
+        if (!region.second.reserved) visit(region.second, bytes_of(region));
+    }
 }
 
 }  // namespace unfreed::ebpf

@@ -1,9 +1,9 @@
-// The mappings that one process asked for and still has, cut and moved as munmap and mremap cut and move
-// them.
+// The mappings that one process asked for and still has, cut and moved as munmap, mprotect and mremap do it.
 #pragma once
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <vector>
 
 namespace unfreed::ebpf {
 
@@ -14,16 +14,30 @@ class Regions {
         std::uint64_t asked_end = 0;  // where the bytes end that were asked for; at most `end`
         std::uint64_t stack = 0;
         std::uint32_t epoch = 0;
+        bool reserved = false;  // no access: addresses, not memory
     };
 
-    // The kernel mapped `bytes` at `begin`, in place of what was there. `counted`: the program asked for it.
-    void map(std::uint64_t begin, std::uint64_t bytes, bool counted, std::uint64_t stack,
+    // The program mapped `bytes` at `begin`, in place of what was there.
+    void map(std::uint64_t begin, std::uint64_t bytes, bool reserved, std::uint64_t stack,
              std::uint32_t epoch);
-    void unmap(std::uint64_t begin, std::uint64_t bytes);
+    // The pieces that were known and are gone, as they lay.
+    std::vector<Region> unmap(std::uint64_t begin, std::uint64_t bytes);
+    // mprotect: what was reserved is opened, or the other way round. Gives what became memory.
+    struct Opened {
+        std::uint64_t stack;
+        std::uint64_t bytes;
+    };
+    std::vector<Opened> protect(std::uint64_t begin, std::uint64_t bytes, bool reserved, std::uint32_t epoch);
 
+    // All that is memory.
     void for_each(const std::function<void(const Region&, std::uint64_t bytes)>& visit) const;
 
   private:
+    using Place = std::map<std::uint64_t, Region>::iterator;
+    std::vector<Place> cut_out(std::uint64_t begin, std::uint64_t end);
+    void split(std::uint64_t address);
+    static std::uint64_t bytes_of(const std::pair<const std::uint64_t, Region>& region);
+
     std::map<std::uint64_t, Region> regions_;  // by first address; they do not overlap
 };
 
