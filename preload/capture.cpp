@@ -9,6 +9,8 @@ constexpr uint32_t kWindow = 2048;           // captures between two looks at th
 constexpr uint64_t kWorthwhilePercent = 60;  // hits; below, the cache costs more than it saves
 constexpr uint32_t kBypass = 16384;          // captures to go without it then
 
+constexpr uint64_t kOtherStack = 1ull << 30;  // a caller so far away from its callee is on another stack
+
 inline NodeId known_child(Thread* thread, Table* table, NodeId caller, uint64_t pc) {
     KnownChild* known = &thread->child[mix(pc, caller) & (kKnownChildren - 1)];
     if (__builtin_expect(known->pc == pc && known->caller == caller, 1)) return known->id;
@@ -111,9 +113,14 @@ __attribute__((noinline)) NodeId walk_stack(Thread* thread, Table* table, const 
     uint64_t slot = 0;
     int top = record.count - 1;
     int common = 0;  // recorded frames that hold, counted from the outside
+    bool changed_stack = false;
     StepEnd end = StepEnd::kStepped;
     for (;;) {
-        while (top > 0 && record.frame[top].sp < current.sp) top--;
+        // Recorded frames further in than this one; once the walk has come to another stack, also those that
+        // it has left behind on the one it came from.
+        while (top > 0 && (record.frame[top].sp < current.sp ||
+                           (changed_stack && record.frame[top].sp - current.sp > kOtherStack)))
+            top--;
         if (top > 0 && same_state(record.frame[top], current)) {
             int from = still_holds(record, top, at.rbp);
             if (from == 0) {
@@ -127,6 +134,7 @@ __attribute__((noinline)) NodeId walk_stack(Thread* thread, Table* table, const 
             if (from < top) {
                 take_over(frames, record, top, from, slot);
                 current = record.frame[from];
+                changed_stack |= current.sp - record.frame[top].sp > kOtherStack;
                 slot = record.slot[from] == reinterpret_cast<uint64_t>(&record.value[from])
                            ? 0
                            : record.slot[from];
@@ -143,6 +151,7 @@ __attribute__((noinline)) NodeId walk_stack(Thread* thread, Table* table, const 
         frames->slot[index] = slot;
         end = step(&walk, index, &current, &slot);
         if (end != StepEnd::kStepped) break;
+        changed_stack |= current.sp - frames->frame[index].sp > kOtherStack;  // lower addresses: wraps
     }
     if (end == StepEnd::kNeedsRegisters) return walk_whole_stack(&walk, at);
     bool own_stack = walk.own_stack && (common == 0 || record.own_stack);

@@ -20,6 +20,12 @@ enum CfaRule : uint8_t {
     kCfaOutermost,  // no caller: the stack ends with this frame, by its row or as nobody called it
     kCfaFull,       // only full_step() can: signal frames, other registers, expressions
     kCfaNoCfi,      // no unwind information for this pc
+    // The steps between the stacks that Go runs on (go_stack.h): from here on, the caller may be at lower
+    // addresses.
+    kCfaGoCall,        // from C to the goroutine that called it; cfa_offset: where asmcgocall keeps it
+    kCfaGoCallOnSame,  // from C to Go that called it on the thread's own stack; likewise
+    kCfaGoCallback,    // from Go to the C code that called it back; cfa_offset: Go's own view, to skip that
+    kCfaGoSwitch,      // from the runtime on the thread's stack to the goroutine that asked for it
 };
 
 enum RbpRule : uint8_t {

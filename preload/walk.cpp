@@ -1,6 +1,7 @@
 #include "preload/walk.h"
 
 #include "preload/full_walk.h"
+#include "preload/go_stack.h"
 #include "preload/modules.h"
 #include "preload/system_call.h"
 
@@ -12,6 +13,8 @@ namespace {
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kMaxFrameBytes = 64ull << 20;
 constexpr uint64_t kMaxOwnStack = 1ull << 30;
+
+}
 
 bool slot_readable(Walk* walk, uint64_t address) {
     if (__builtin_expect(address >= walk->low && address + 8 <= walk->high, 1)) return true;
@@ -30,6 +33,8 @@ bool slot_readable(Walk* walk, uint64_t address) {
     return true;
 }
 
+namespace {
+
 // Fills the rule for `key`. What has no unwind information is not remembered: a loaded library may take its
 // place.
 __attribute__((noinline)) void learn_rule(Table* table, uint64_t key, KnownRule* known) {
@@ -39,6 +44,8 @@ __attribute__((noinline)) void learn_rule(Table* table, uint64_t key, KnownRule*
     uint32_t module = 0;
     bool found = find_module(table, lookup, &object, &module);
     Rule rule = make_rule(found ? &object : nullptr, lookup);
+    Rule in_go = rule;
+    if (found && rule.cfa == kCfaNoCfi && go_rule(key, &in_go)) rule = in_go;
     known->key = rule.cfa == kCfaNoCfi ? 0 : key;
     known->cfa_offset = rule.cfa_offset;
     known->rbp_offset = rule.rbp_offset;
@@ -54,6 +61,8 @@ inline const KnownRule& rule_of(Walk* walk, uint64_t key) {
     return *known;
 }
 
+}
+
 bool add_check(Walk* walk, int index, uint64_t address, uint64_t value) {
     NewFrames* frames = walk->frames;
     if (frames->checks >= kMaxChecks) return false;
@@ -61,7 +70,6 @@ bool add_check(Walk* walk, int index, uint64_t address, uint64_t value) {
     return true;
 }
 
-// The value of rbp in frame `index`, noted as something the step depended on.
 StepEnd read_rbp(Walk* walk, int index, uint64_t* rbp) {
     uint64_t location = walk->frames->frame[index].rbp_location;
     if (location == kInRegister) {
@@ -72,6 +80,8 @@ StepEnd read_rbp(Walk* walk, int index, uint64_t* rbp) {
     }
     return add_check(walk, index, location, *rbp) ? StepEnd::kStepped : StepEnd::kTooManyChecks;
 }
+
+namespace {
 
 struct FullStep {
     Walk* walk;
@@ -203,6 +213,8 @@ StepEnd step(Walk* walk, int index, Frame* next, uint64_t* slot) {
         return step_fully(walk, index, next, slot);
     } else if (rule.cfa == kCfaNoCfi) {
         return step_by_frame_pointer(walk, index, next, slot);
+    } else if (rule.cfa >= kCfaGoCall) {
+        return step_between_stacks(walk, index, rule, next, slot);
     } else {
         StepEnd end = read_rbp(walk, index, &rbp);
         if (end != StepEnd::kStepped) return end;

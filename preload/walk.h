@@ -27,6 +27,12 @@ struct Walk {
 // pc was read from, when stepped (slot 0: the pc of an interrupted frame, which is among the checks).
 StepEnd step(Walk* walk, int index, Frame* next, uint64_t* slot);
 
+// What steps are made of: whether there is a slot at `address`; its value, noted as something that the step
+// from frame `index` depends on; the value of rbp in that frame, noted likewise.
+bool slot_readable(Walk* walk, uint64_t address);
+bool add_check(Walk* walk, int index, uint64_t address, uint64_t value);
+StepEnd read_rbp(Walk* walk, int index, uint64_t* rbp);
+
 // Makes [walk->low, walk->high) the thread's own stack if `sp` is on it.
 void find_stack(Walk* walk, uint64_t sp);
 

@@ -1,0 +1,131 @@
+#include "preload/go_stack.h"
+
+#include <cstring>
+
+#include "preload/go_table.h"
+
+namespace unfreed::preload {
+namespace {
+
+// Where the stack of a thread or goroutine begins: nobody called these.
+constexpr const char* kOutermost[] = {"runtime.goexit", "runtime.mstart", "runtime.rt0_go", "runtime.mcall",
+                                      "runtime.sigtramp"};
+
+bool is_one_of(const char* name, const char* const* names, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    return false;
+}
+
+// Where asmcgocall keeps things, in its frame and in the goroutine's record; as one number for a rule.
+struct Kept {
+    uint8_t goroutine, depth, stack_end;
+    int32_t packed() const { return goroutine | depth << 8 | stack_end << 16; }
+    static Kept unpack(int32_t packed) {
+        return {static_cast<uint8_t>(packed), static_cast<uint8_t>(packed >> 8),
+                static_cast<uint8_t>(packed >> 16)};
+    }
+};
+
+// What asmcgocall does when C has returned to `pc`: with the frame on a goroutine's stack
+//   mov GOROUTINE(%rsp),%rdi ; mov STACK_END(%rdi),%rsi ; sub DEPTH(%rsp),%rsi
+// or, when it was on the thread's stack already,
+//   mov DEPTH(%rsp),%rsi ; mov %rsi,%rsp
+// An offset of 0 has no byte of its own.
+bool decode_return(uint64_t pc, Rule* rule) {
+    const auto* code = reinterpret_cast<const uint8_t*>(pc);
+    const auto load_from_stack = [&](uint8_t opcode, uint8_t with_offset, uint8_t without, uint8_t* offset) {
+        if (code[0] != 0x48 || code[1] != opcode || code[3] != 0x24) return false;
+        bool has_offset = code[2] == with_offset;
+        if (!has_offset && code[2] != without) return false;
+        *offset = has_offset ? code[4] : 0;
+        code += has_offset ? 5 : 4;
+        return *offset < 0x80;
+    };
+    Kept kept{};
+    if (load_from_stack(0x8b, 0x74, 0x34, &kept.depth)) {
+        rule->cfa = kCfaGoCallOnSame;
+        rule->cfa_offset = kept.packed();
+        return code[0] == 0x48 && code[1] == 0x89 && code[2] == 0xf4;
+    }
+    // Position-independent code fetches the goroutine's place in thread-local storage first: mov $n,%rcx or
+    // mov n(%rip),%rcx, 7 bytes.
+    if (code[0] == 0x48 && ((code[1] == 0xc7 && code[2] == 0xc1) || (code[1] == 0x8b && code[2] == 0x0d)))
+        code += 7;
+    if (!load_from_stack(0x8b, 0x7c, 0x3c, &kept.goroutine)) return false;
+    if (code[0] != 0x48 || code[1] != 0x8b || code[2] != 0x77 || code[3] >= 0x80) return false;
+    kept.stack_end = code[3];
+    code += 4;
+    if (!load_from_stack(0x2b, 0x74, 0x34, &kept.depth)) return false;
+    rule->cfa = kCfaGoCall;
+    rule->cfa_offset = kept.packed();
+    return true;
+}
+
+StepEnd noted(Walk* walk, int index, uint64_t address, uint64_t* value) {
+    if (!slot_readable(walk, address)) return StepEnd::kBadMemory;
+    *value = load(address);
+    return add_check(walk, index, address, *value) ? StepEnd::kStepped : StepEnd::kTooManyChecks;
+}
+
+// The caller whose return address is at `at`, the first word above its callee's frame.
+StepEnd arrive(Walk* walk, uint64_t at, uint64_t rbp_location, Frame* next, uint64_t* slot) {
+    if (!slot_readable(walk, at)) return StepEnd::kBadMemory;
+    uint64_t pc = load(at);
+    if (pc == 0 || pc >= UF_PC_EXACT) return StepEnd::kBadMemory;
+    *next = Frame{pc, at + 8, rbp_location, 0};
+    *slot = at;
+    return StepEnd::kStepped;
+}
+
+}
+
+bool go_rule(uint64_t key, Rule* rule) {
+    bool exact = (key & UF_PC_EXACT) != 0;
+    uint64_t pc = key & UF_PC_ADDRESS;
+    GoFunction function;
+    if (!find_go_function(exact ? pc : pc - 1, &function)) return false;
+    rule->cfa = kCfaSp;
+    rule->cfa_offset = function.frame_bytes + 8;
+    rule->rbp = function.frame_bytes > 0 ? kRbpAtCfa : kRbpSame;
+    rule->rbp_offset = function.frame_bytes > 0 ? -16 : 0;
+    const char* name = function.name;
+    if (is_one_of(name, kOutermost, sizeof kOutermost / sizeof kOutermost[0])) {
+        rule->cfa = kCfaOutermost;
+    } else if (!exact && strcmp(name, "runtime.asmcgocall") == 0) {
+        return decode_return(pc, rule);
+    } else if (!exact && strcmp(name, "runtime.cgocallback") == 0) {
+        rule->cfa = kCfaGoCallback;
+    } else if (!exact && strcmp(name, "runtime.systemstack") == 0) {
+        rule->cfa = kCfaGoSwitch;
+    }
+    return true;
+}
+
+StepEnd step_between_stacks(Walk* walk, int index, const KnownRule& rule, Frame* next, uint64_t* slot) {
+    const Frame from = walk->frames->frame[index];
+    uint64_t goroutine = 0, depth = 0, stack_end = 0, rbp = 0;
+    StepEnd end = StepEnd::kStepped;
+    if (rule.cfa == kCfaGoCall || rule.cfa == kCfaGoCallOnSame) {
+        Kept kept = Kept::unpack(rule.cfa_offset);
+        if ((end = noted(walk, index, from.sp + kept.depth, &depth)) != StepEnd::kStepped) return end;
+        if (rule.cfa == kCfaGoCallOnSame) return arrive(walk, depth, from.rbp_location, next, slot);
+        if ((end = noted(walk, index, from.sp + kept.goroutine, &goroutine)) != StepEnd::kStepped) return end;
+        if ((end = noted(walk, index, goroutine + kept.stack_end, &stack_end)) != StepEnd::kStepped)
+            return end;
+        return arrive(walk, stack_end - depth, from.rbp_location, next, slot);
+    }
+    if ((end = read_rbp(walk, index, &rbp)) != StepEnd::kStepped) return end;
+    if ((end = arrive(walk, rbp + 8, rbp, next, slot)) != StepEnd::kStepped) return end;
+    if (rule.cfa == kCfaGoSwitch) {
+        walk->by_frame_pointer = true;
+        return end;
+    }
+    GoFunction caller;
+    if (find_go_function(next->pc - 1, &caller) && strcmp(caller.name, "crosscall2") == 0) return end;
+    // Another version's way: Go's own view, without the C code between.
+    uint64_t cfa = from.sp + static_cast<uint64_t>(static_cast<int64_t>(rule.cfa_offset));
+    return arrive(walk, cfa - 8, cfa - 16, next, slot);
+}
+
+}
