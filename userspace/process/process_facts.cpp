@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,6 +49,12 @@ std::string process_executable(pid_t pid) {
     std::array<char, PATH_MAX> path;
     const ssize_t count = readlink(fmt::format("/proc/{}/exe", pid).c_str(), path.data(), path.size());
     return std::string(path.data(), static_cast<std::size_t>(count > 0 ? count : 0));
+}
+
+FileId process_executable_id(pid_t pid) {
+    struct stat status {};
+    if (stat(fmt::format("/proc/{}/exe", pid).c_str(), &status) != 0) return {};
+    return {status.st_dev, status.st_ino};
 }
 
 std::optional<int> ended_status(pid_t pid, int pidfd) {

@@ -9,11 +9,11 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 #include "userspace/capture/preload/epoch_clock.h"
 #include "userspace/capture/preload/table_reader.h"
 #include "userspace/error.h"
-#include "userspace/process/process_facts.h"
 
 namespace unfreed {
 namespace {
@@ -22,6 +22,7 @@ constexpr const char* kAddressSpaceVariable = "UNFREED_ADDRESS_SPACE";
 constexpr std::uint64_t kServerTag = 0;  // every other tag is a pointer to a Living
 constexpr int kCalmTickMs = 1000;        // the first tier's epoch
 constexpr int kYoungTickMs = 50;  // code that is deleted right after it was loaded is caught while young
+constexpr std::string_view kReplaced = "replaced by exec of ";
 constexpr std::int64_t kYoungMs = 2000;
 
 // Each living process takes two descriptors.
@@ -82,7 +83,7 @@ SessionServer::Answer PreloadBackend::welcome(pid_t pid, const uf_hello& hello) 
     const auto before =
         std::find_if(living_.begin(), living_.end(), [=](const Living& l) { return l.pid == pid; });
     // The same process says hello again only from a new image.
-    if (before != living_.end()) retire(before, fmt::format("replaced by exec of {}", name));
+    if (before != living_.end()) retire(before, fmt::format("{}{}", kReplaced, name));
     Descriptor pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
     if (!pidfd) return {-1, UF_WELCOME_NOT_YOU};  // killed meanwhile
     try {
@@ -103,7 +104,12 @@ SessionServer::Answer PreloadBackend::welcome(pid_t pid, const uf_hello& hello) 
 }
 
 void PreloadBackend::retire(Place living, const std::string& end) {
-    ended_.processes[living->index].end = end;
+    Process& process = ended_.processes[living->index];
+    process.end = end;
+    // What is recorded of it is the state at that exec.
+    if (!living->untraced_image.empty() && !end.starts_with(kReplaced))
+        process.end +=
+            fmt::format(", as {} after an exec that could not be followed", living->untraced_image);
     // The shim's first word in its table is the root of the call paths.
     if (living->table.header().node_count == 0) ++unmapped_;
     append_table(living->table, living->index, elapsed_seconds(), ended_);
@@ -139,6 +145,7 @@ void PreloadBackend::tick() {
     for (Living& living : living_) {
         living.table.set_epoch(epoch);
         look_at_modules(living);
+        look_at_executable(living);
     }
     server_->drop_silent();
 }
@@ -148,6 +155,12 @@ void PreloadBackend::look_at_modules(Living& living) {
     if (modules == living.modules_seen) return;
     living.modules_seen = modules;
     module_files_.look_at(living.pid, living.index);
+}
+
+void PreloadBackend::look_at_executable(Living& living) {
+    const FileId now = process_executable_id(living.pid);
+    const bool replaced = now != FileId{} && living.executable != FileId{} && now != living.executable;
+    living.untraced_image = replaced ? process_name(living.pid) : "";
 }
 
 void PreloadBackend::process_ended(pid_t pid, int wait_status) {

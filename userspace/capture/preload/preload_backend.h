@@ -14,6 +14,7 @@
 #include "userspace/capture/preload/shim.h"
 #include "userspace/capture/preload/table_file.h"
 #include "userspace/process/descriptor.h"
+#include "userspace/process/process_facts.h"
 
 namespace unfreed {
 
@@ -42,15 +43,23 @@ class PreloadBackend final : public Backend {
         Descriptor pidfd;
         TableFile table;
         std::int64_t since_ms;
+        FileId executable;
         std::uint32_t modules_seen = 0;
+        std::string untraced_image;  // it became another program by exec, which has not said hello
         Living(pid_t pid, ProcessIndex index, Descriptor pidfd, TableFile table, std::int64_t since_ms)
-            : pid(pid), index(index), pidfd(std::move(pidfd)), table(std::move(table)), since_ms(since_ms) {}
+            : pid(pid),
+              index(index),
+              pidfd(std::move(pidfd)),
+              table(std::move(table)),
+              since_ms(since_ms),
+              executable(process_executable_id(pid)) {}
     };
     using Place = std::list<Living>::iterator;
 
     SessionServer::Answer welcome(pid_t pid, const uf_hello& hello);
     void retire(Place living, const std::string& end);
     void look_at_modules(Living& living);
+    void look_at_executable(Living& living);
     std::int64_t elapsed_ms() const;
     std::uint64_t elapsed_seconds() const { return static_cast<std::uint64_t>(elapsed_ms()) / 1000; }
 
