@@ -98,6 +98,10 @@ bool go_rule(uint64_t key, Rule* rule) {
         rule->cfa = kCfaGoCallback;
     } else if (!exact && strcmp(name, "runtime.systemstack") == 0) {
         rule->cfa = kCfaGoSwitch;
+    } else if (function.sets_sp) {  // calls into C, with the stack aligned for it
+        if (function.frame_bytes == 0) return false;
+        rule->cfa = kCfaRbp;
+        rule->cfa_offset = 16;
     }
     return true;
 }

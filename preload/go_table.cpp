@@ -17,8 +17,11 @@ struct GoTable {
     uint64_t names, values;  // what offsets of names and of value tables count from
     uint64_t count, text;
     uint32_t quantum;
-    bool wide;  // before Go 1.18: entries are pointers, and offsets have their size
+    uint32_t flags;  // where a record's flags are, from its field "name"; 0: it has none
+    bool wide;       // before Go 1.18: entries are pointers, and offsets have their size
 };
+
+constexpr uint8_t kSetsSp = 2;  // funcFlag_SPWRITE
 
 constexpr uint32_t kNoTable = 0, kBeingFilled = 1, kFilled = 2;
 constexpr int kTables = 8;  // Go modules of one process; more are looked for each time
@@ -52,10 +55,12 @@ bool read_header(GoTable* table) {
         table->functions = table->header + 16;
     } else if (magic == 0xfffffffa) {  // 1.16, 1.17
         names = word[2], values = word[5], functions = word[6];
+        table->flags = 33;
     } else if (magic == 0xfffffff0 || magic == 0xfffffff1) {  // 1.18, 1.20 and later
         table->wide = false;
         table->text = word[2];
         names = word[3], values = word[6], functions = word[7];
+        table->flags = magic == 0xfffffff0 ? 33 : 37;
         if (table->text == 0) return false;
     } else {
         return false;
@@ -198,6 +203,9 @@ bool find_go_function(uint64_t lookup_pc, GoFunction* function) {
     uint64_t fields = record + (table.wide ? 8 : 4);  // name, args, deferreturn, pcsp: 32 bits each
     if (!read(table, fields, &name) || !read(table, fields + 12, &frame_sizes) || frame_sizes == 0)
         return false;
+    uint8_t flags = 0;
+    if (table.flags != 0 && !read(table, fields + table.flags, &flags)) return false;
+    function->sets_sp = (flags & kSetsSp) != 0;
     uint64_t text = table.names + name;
     if (text >= table.end || !memchr(reinterpret_cast<const void*>(text), 0, table.end - text)) return false;
     function->name = reinterpret_cast<const char*>(text);

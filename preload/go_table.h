@@ -17,7 +17,8 @@ namespace unfreed::preload {
 struct GoFunction {
     uint64_t entry;       // its first instruction
     const char* name;     // of the table: terminated, inside of its mapping
-    int32_t frame_bytes;  // from the stack pointer at the pc to the return address
+    int32_t frame_bytes;  // from the stack pointer at the pc to the return address, unless it sets_sp
+    bool sets_sp;         // to values that the table does not tell (assembly; known since Go 1.17)
 };
 
 // The Go function at `lookup_pc` (an exact pc, a return address - 1 otherwise). False: not Go code, or its
