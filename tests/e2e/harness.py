@@ -17,7 +17,7 @@ import pprof
 UNFREED = os.environ["UNFREED"]
 PROGRAMS = pathlib.Path(os.environ["UNFREED_PROGRAMS"])
 RUNS = int(os.environ.get("UNFREED_RUNS", "0"))  # more repetitions than CI makes
-DEADLINE = 200
+DEADLINE = 120
 
 # As users have it, whoever runs the tests: no locale, no colours, no tracing of ours, no debuginfod.
 ENVIRONMENT = {

@@ -61,7 +61,7 @@ class Errors(harness.Case):
         self.check_usage("report")
 
     def test_absurd_report_options(self):
-        self.assert_ended(self.trace([self.tool("true")]), 0)
+        self.assert_ended(self.trace([self.program("process_tree"), self.path("books"), "as_image"]), 0)
         for option, value in (("--top", "x"), ("--focus", "("), ("--format", "poem"), ("--value", "gold"), ("--pid", "x"),
                               ("--min-age", "x")):
             with self.subTest(option=option, value=value):
@@ -86,7 +86,7 @@ class Errors(harness.Case):
         self.check_cannot_run(str(self.folder), 126)
 
     def test_32_bit_program(self):
-        self.check_cannot_run(self.executable("old", elf_header(32, 3)), 126, "32-bit")
+        self.check_cannot_run(self.executable("old", elf_header(32, 3)), 125, "32-bit")
 
     def test_program_of_another_architecture(self):
         self.check_cannot_run(self.executable("arm", elf_header(64, 183)), 126)
@@ -109,7 +109,7 @@ class Errors(harness.Case):
         self.check_cannot_run(self.program("own_malloc"), 125, "malloc")
 
     def test_script_without_an_interpreter(self):
-        self.check_cannot_run(self.executable("script", b"#!/no/such/interpreter\n"), 127)
+        self.check_cannot_run(self.executable("script", b"#!/no/such/interpreter\n"), 126, "/no/such/interpreter")
 
     # --- The output -----------------------------------------------------------------------------------------------
     def test_unwritable_output_is_known_before_the_run(self):
@@ -197,18 +197,21 @@ class Errors(harness.Case):
         self.assertEqual((ended.status, ended.out), (0, ""), ended)
         self.assertTrue(os.path.exists(self.path("books.image")))
         profile = self.profile()
-        self.assertEqual([s for s in profile.samples if harness.site_of(s)], [])
-        self.assertNotIn("nothing lost", [c for c in profile.comments if not profile.lost and "untraced" not in
-                                          " ".join(profile.comments)], profile.comments)
+        self.assertEqual([sample for sample in profile.samples if harness.site_of(sample)], [])
+        self.assertNotIn("nothing lost", profile.comments)
 
-    def test_too_little_address_space_for_unfreed(self):
+    def test_little_address_space_for_everybody(self):
+        """Either the limit is raised for the table's sake and all is recorded, or unfreed says that it cannot."""
         limit = 256 << 20
         ended = self.trace([self.program("process_tree"), self.path("books"), "as_image"],
                            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
         self.assertEqual(ended.out, "")
-        self.assertIn(ended.status, (0, 125), ended)
-        self.assertEqual(os.path.exists(self.path("books.image")), ended.status == 0)
-        self.assertIn("unfreed: ", ended.err)
+        if ended.err:
+            self.assertIn(ended.status, (0, 125), ended)
+            self.assertRegex(ended.err, r"\Aunfreed: [^\n]+: [^\n]+; [^\n]+\n")
+        else:
+            self.assertEqual(ended.status, 0)
+            self.assert_agrees(self.profile(), "books.image")
 
     def test_few_descriptors(self):
         ended = self.trace([self.program("process_tree"), self.path("books"), "fork"],

@@ -1,6 +1,6 @@
-// stack_stress PLUGIN_A PLUGIN_B [ROUNDS [SEED]]: allocates from stacks in every shape that could deceive an
-// unwinder that remembers: each function below names one. For the checked build of the shim, which unwinds
-// every allocation afresh and compares. Prints how many allocations it made.
+// stack_stress PLUGIN_A PLUGIN_B [ROUNDS [SEED [quiet-loader]]]: allocates from stacks in every shape that
+// could deceive an unwinder that remembers: each function below names one. For the checked build of the shim,
+// which unwinds every allocation afresh and compares. Prints how many allocations it made.
 #include <alloca.h>
 #include <dlfcn.h>
 #include <pthread.h>
@@ -275,16 +275,38 @@ KEPT void handlers_on_purpose() {
 // -----------------------------------------------------------------------------
 const char* plugin_paths[2];
 pthread_mutex_t plugins = PTHREAD_MUTEX_INITIALIZER;
+bool quiet_loader = false;
+
+class SignalsHeld {
+  public:
+    explicit SignalsHeld(bool hold) {
+        sigset_t all;
+        sigemptyset(&all);
+        if (hold) sigfillset(&all);
+        pthread_sigmask(SIG_BLOCK, &all, &before_);
+    }
+    ~SignalsHeld() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+  private:
+    sigset_t before_;
+};
+
 KEPT void other_code_at_the_same_address() {
     using Entry = void* (*)(Callback, std::size_t);
     const sig_atomic_t before = may_malloc;
     may_malloc = 0;
     pthread_mutex_lock(&plugins);
     for (int i = 0; i < 2; ++i) {
-        void* library = dlopen(plugin_paths[i], RTLD_NOW | RTLD_LOCAL);
-        void* entry = library ? dlsym(library, "plugin_entry") : nullptr;
+        void* library = nullptr;
+        void* entry = nullptr;
+        {
+            SignalsHeld held(quiet_loader);
+            library = dlopen(plugin_paths[i], RTLD_NOW | RTLD_LOCAL);
+            entry = library ? dlsym(library, "plugin_entry") : nullptr;
+        }
         if (!entry) _exit(97);
         for (int k = 0; k < 3; ++k) reinterpret_cast<Entry>(entry)(allocate, 50);
+        SignalsHeld held(quiet_loader);
         dlclose(library);
     }
     pthread_mutex_unlock(&plugins);
@@ -373,6 +395,7 @@ int main(int argc, char** argv) {
     plugin_paths[1] = argv[2];
     if (argc > 3) rounds = atoi(argv[3]);
     const uintptr_t seed = argc > 4 ? strtoul(argv[4], nullptr, 10) : 1;
+    quiet_loader = argc > 5 && !strcmp(argv[5], "quiet-loader");
     handle(SIGUSR1, 0);
     handle(SIGUSR2, SA_ONSTACK);
     handle(SIGALRM, 0);
