@@ -47,6 +47,12 @@ bool has_no_rule(Table* table, uint64_t pc) {
     return make_rule(found ? &object : nullptr, pc - 1).cfa == kCfaNoCfi;
 }
 
+bool is_code(Table* table, uint64_t pc) {
+    CodeObject object{};
+    uint32_t module;
+    return find_module(table, pc - 1, &object, &module);
+}
+
 __attribute__((destructor)) void say_totals() {
     if (__atomic_load_n(&compared, __ATOMIC_RELAXED) == 0) return;
     char text[300];
@@ -61,7 +67,8 @@ __attribute__((destructor)) void say_totals() {
 }
 
 __attribute__((noinline)) void check_against_oracle(Thread*, Table* table, const Place& at, NodeId leaf) {
-    // libunwind maps memory for itself, through our hooks: those stacks are not compared.
+    // libunwind maps memory for itself, through our hooks, and handlers interrupt: those stacks are not
+    // compared.
     static __thread bool comparing __attribute__((tls_model("initial-exec"))) = false;
     if (comparing) return;
     comparing = true;
@@ -85,7 +92,6 @@ __attribute__((noinline)) void check_against_oracle(Thread*, Table* table, const
         if (inside && ip == at.pc && sp == at.sp) inside = false;
         if (!inside && ip != 0) oracle[count++] = ip;
     } while (count < kDeep && unw_step(&cursor) > 0);
-    comparing = false;
     __atomic_fetch_add(&compared, 1, __ATOMIC_RELAXED);
     const uf_node* nodes = table->nodes();
     int i = 0;
@@ -94,7 +100,7 @@ __attribute__((noinline)) void check_against_oracle(Thread*, Table* table, const
     for (; id != 0 && i < count && !differs; id = nodes[id].caller, i++)
         differs = (nodes[id].pc & UF_PC_ADDRESS) != oracle[i];
     if (!differs && id == 0 && i < count && count <= kMaxFrames) {
-        if (i > 0 && has_no_rule(table, oracle[i - 1]))
+        if ((i > 0 && has_no_rule(table, oracle[i - 1])) || !is_code(table, oracle[i]))
             __atomic_fetch_add(&guessed, 1, __ATOMIC_RELAXED);
         else
             differs = true;
@@ -102,6 +108,7 @@ __attribute__((noinline)) void check_against_oracle(Thread*, Table* table, const
     if (!differs && id != 0) __atomic_fetch_add(&longer, 1, __ATOMIC_RELAXED);
     if (differs && __atomic_fetch_add(&different, 1, __ATOMIC_RELAXED) < kReported)
         report(table, at, leaf, oracle, count);
+    comparing = false;  // only now: a handler's comparison would use the same memory
 }
 
 }
