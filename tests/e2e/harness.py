@@ -49,6 +49,11 @@ class Page:
         return (self.blocks, self.bytes, self.ever_blocks, self.ever_bytes)
 
 
+def called(function):
+    """The function's name to compare by: libstdc++'s operator new[] jumps to operator new and leaves no frame."""
+    return function.replace("operator new[]", "operator new")
+
+
 def read_books(path):
     """(process id, {(site, domain): Page}); fails on a file that is not whole."""
     lines = pathlib.Path(path).read_text().splitlines()
@@ -57,7 +62,7 @@ def read_books(path):
     for line in lines[1:-1]:
         name, function, domain, *counts = line.split("\t")
         page = pages.setdefault((name, domain), Page())
-        page.functions.add(function)
+        page.functions.add(called(function))
         page.blocks, page.bytes, page.ever_blocks, page.ever_bytes = map(int, counts)
     return int(lines[0].split("\t")[1]), pages
 
@@ -78,7 +83,7 @@ def pages_of(profile, pid):
         if site is None or sample.labels.get("pid") != pid:
             continue
         page = pages.setdefault((site, sample.labels["domain"]), Page())
-        page.functions.add(sample.frames[0].function)
+        page.functions.add(called(sample.frames[0].function))
         page.blocks += sample.inuse_objects
         page.bytes += sample.inuse_space
         page.ever_blocks += sample.alloc_objects
