@@ -134,6 +134,9 @@ static __always_inline uint64_t call_key(uint32_t slot_index, uint64_t sp) {
     return UF_LIVE_KEY(sp, slot ? slot->process : 0);
 }
 
+enum { ZERO_FLAG = 1 << 6 };
+#define WORD_ZERO_FLAG (1ull << 63) /* in the word: see UF_FUNCTION_ZERO_FLAG */
+
 enum { IGNORE = 1 }; /* session: no return probe for this call */
 
 /* The probe stands where sp is still that of the function's entry. `word` is kept until the return. */
@@ -148,6 +151,8 @@ static __always_inline int on_call(struct pt_regs* regs, uint64_t cookie, uint64
     }
     if (kind == UF_CALL_SIZE) {
         *word = regs->di;
+        if (regs->di == 1 && (cookie & UF_COOKIE_AT_ENTRY) && (regs->flags & ZERO_FLAG))
+            *word |= WORD_ZERO_FLAG;
     } else if (kind == UF_CALL_PRODUCT) {
         *word = regs->di * regs->si;
     } else if (kind == UF_CALL_SIZE_SECOND) {
@@ -197,6 +202,10 @@ static __always_inline void on_return(struct pt_regs* regs, uint64_t cookie, uin
             uint64_t block_key = call_key(slot_index, call.argument);
             bpf_map_update_elem(&live, &block_key, &call.old, BPF_ANY);
         }
+    }
+    if (kind == UF_CALL_SIZE && size == (1 | WORD_ZERO_FLAG)) {
+        size = 1;
+        cookie |= (uint64_t)UF_FUNCTION_ZERO_FLAG << 16;
     }
     if (address) record(regs, cookie, address, size);
 }

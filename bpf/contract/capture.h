@@ -35,8 +35,14 @@ enum uf_call_kind {
 /* Cookie: slot in bits 0..15, function index in 16..31, call kind in 32..39, UF_COOKIE_x above. */
 #define UF_COOKIE(slot, function, kind) \
     ((uint64_t)(slot) | (uint64_t)(function) << 16 | (uint64_t)(kind) << 32)
+/* In a stack event's function: malloc was asked for one byte with the zero flag set. operator new makes a
+ * request of 0 bytes one of 1, and has compared just before; userspace knows which operators' flag says so.
+ */
+#define UF_FUNCTION_ZERO_FLAG 0x8000u
 /* The function may call recorded ones inside: what they do is not counted (OpenCV's allocator, --pair). */
 #define UF_COOKIE_WRAPS (1ull << 40)
+/* The probe stands on the function's first instruction: the flags are the caller's. */
+#define UF_COOKIE_AT_ENTRY (1ull << 41)
 
 /* --- map values */
 

@@ -171,9 +171,11 @@ void CodeFile::choose_sites() {
         const ProbeSite site = choose_probe_site(code, arguments_of(found.function.kind), allocates);
         found.probe_offset = *offset + site.offset;
         found.emulated = site.emulated;
+        found.at_entry = site.offset == 0;
         // libstdc++'s operators call malloc and free, which are probed where they are defined. In a module
         // with an allocator of its own they may go straight to it.
         if (!found.function.is_operator || found.function.rounds_size) continue;
+        found.flag_tells_zero = allocates && flag_tells_zero(code);
         found.probed =
             has_malloc && std::none_of(functions_.begin(), functions_.end(), [&](const FoundFunction& other) {
                 return other.address != found.address && (other.function.kind != UF_CALL_FREE) == allocates &&

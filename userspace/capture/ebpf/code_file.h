@@ -20,6 +20,8 @@ struct FoundFunction {
     std::uint64_t size = 0;          // 0: unknown
     std::uint64_t probe_offset = 0;  // in the file: where to probe it
     bool emulated = false;           // the probe is a cheap one
+    bool at_entry = false;           // the probe stands on the first instruction
+    bool flag_tells_zero = false;    // operator new: see UF_FUNCTION_ZERO_FLAG
     bool probed = true;              // false: only its name counts, since what it calls is probed
 };
 

@@ -88,6 +88,27 @@ ProbeSite choose_probe_site(std::span<const std::byte> code, unsigned arguments,
     return {};
 }
 
+bool flag_tells_zero(std::span<const std::byte> code) {
+    Decoder decoder;
+    bool tells = false;
+    for (std::size_t at = 0; at < code.size() && decoder.decode(code.subspan(at));) {
+        const auto& instruction = decoder.instruction;
+        if (instruction.meta.category == ZYDIS_CATEGORY_CALL) return tells;
+        if (instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE) return false;
+        const ZydisAccessedFlags* const flags = instruction.cpu_flags;
+        if (flags != nullptr &&
+            ((flags->modified | flags->set_0 | flags->set_1 | flags->undefined) & ZYDIS_CPUFLAG_ZF)) {
+            const bool tests = instruction.mnemonic == ZYDIS_MNEMONIC_TEST;
+            tells = tests && decoder.operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+                    decoder.operands[0].reg.value == ZYDIS_REGISTER_RDI &&
+                    decoder.operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+                    decoder.operands[1].reg.value == ZYDIS_REGISTER_RDI;
+        }
+        at += instruction.length;
+    }
+    return false;
+}
+
 bool calls(std::span<const std::byte> code, std::uint64_t address, std::uint64_t target) {
     Decoder decoder;
     for (std::size_t at = 0; at < code.size() && decoder.decode(code.subspan(at));) {

@@ -22,6 +22,9 @@ struct ProbeSite {
 // itself.
 ProbeSite choose_probe_site(std::span<const std::byte> code, unsigned arguments, bool entry_stack);
 
+// Is the zero flag at the function's first call that of `test %rdi,%rdi`: was its first argument 0?
+bool flag_tells_zero(std::span<const std::byte> code);
+
 // Does the function call or jump to an address that `code`'s own addresses, from `address` on, make `target`?
 bool calls(std::span<const std::byte> code, std::uint64_t address, std::uint64_t target);
 

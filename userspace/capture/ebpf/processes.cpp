@@ -120,12 +120,10 @@ bool Processes::probe(Traced& traced, const CodeFile& file) {
     for (const FoundFunction& found : file.functions()) {
         if (!found.probed) continue;
         const Function& function = found.function;
-        const std::uint64_t cookie = UF_COOKIE(traced.slot, function.index, function.kind);
-        if (function.kind == UF_CALL_FREE) {
-            freeing.push_back({found.probe_offset, cookie});
-        } else {
-            allocating.push_back({found.probe_offset, function.wraps ? cookie | UF_COOKIE_WRAPS : cookie});
-        }
+        std::uint64_t cookie = UF_COOKIE(traced.slot, function.index, function.kind);
+        if (function.wraps) cookie |= UF_COOKIE_WRAPS;
+        if (found.at_entry) cookie |= UF_COOKIE_AT_ENTRY;
+        (function.kind == UF_CALL_FREE ? freeing : allocating).push_back({found.probe_offset, cookie});
         traced.wraps = traced.wraps || function.wraps;
     }
     if (allocating.empty() && freeing.empty()) return false;
