@@ -7,9 +7,10 @@
 namespace unfreed::preload {
 namespace {
 
-// Where the stack of a thread or goroutine begins: nobody called these.
-constexpr const char* kOutermost[] = {"runtime.goexit", "runtime.mstart", "runtime.rt0_go", "runtime.mcall",
-                                      "runtime.sigtramp"};
+// Where a stack begins: a goroutine's, a thread's, or the runtime's own work on the thread's stack that no
+// goroutine waits for to return (mcall) or asked for by a call (morestack).
+constexpr const char* kOutermost[] = {"runtime.goexit", "runtime.mstart",    "runtime.rt0_go",
+                                      "runtime.mcall",  "runtime.morestack", "runtime.sigtramp"};
 
 bool is_one_of(const char* name, const char* const* names, size_t count) {
     for (size_t i = 0; i < count; i++)
