@@ -3,7 +3,9 @@
 //   2. The rest names a verb, and the verb declares its own options.
 //   3. The verb runs; its result is the exit code.
 //   4. Whatever cannot be done is one line on standard error and a documented exit code (userspace/error.h).
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -22,6 +24,13 @@ int fail(std::string line, int exit_code) {
     std::replace(line.begin(), line.end(), '\n', ' ');
     fmt::print(stderr, "unfreed: {}\n", line);
     return exit_code;
+}
+
+// A standard stream that we were started without must not become a descriptor of something else, which
+// messages would then be written into. To the command that `run` starts it is closed, as it would be alone.
+void fill_closed_standard_streams() {
+    for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+        if (fcntl(stream, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_CLOEXEC) != stream) return;
 }
 
 int run_verb(int argument_count, char** arguments) {
@@ -71,6 +80,7 @@ int run_verb(int argument_count, char** arguments) {
 }  // namespace
 
 int main(int argument_count, char** arguments) {
+    fill_closed_standard_streams();
     // 4.
     try {
         return run_verb(argument_count, arguments);
