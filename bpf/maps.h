@@ -51,6 +51,21 @@ struct {
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, UF_BPF_SLOTS);
+    __type(key, uint32_t);
+    __type(value, struct uf_fresh);
+} fresh SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, UF_BPF_TABLES);
+    __type(key, struct uf_file_key);
+    __type(value, struct uf_file);
+} files SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, UF_BPF_RANGES);
     __type(key, uint32_t);
     __type(value, struct uf_range);

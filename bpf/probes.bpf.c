@@ -279,6 +279,39 @@ static __always_inline void send_event(struct uf_event* event, uint32_t type, co
     if (bpf_ringbuf_output(&events_ring, event, sizeof *event, 0)) lose(UF_BPF_LOSS_event_ring_full);
 }
 
+/* Code of `file` has just been mapped at [begin, end). `place`: where its code segment begins; `by_offset`:
+ * where the file's first byte would lie. Gives how many fresh ranges there are. */
+static __always_inline uint32_t add_fresh(uint32_t slot_index, uint32_t process, struct file* file,
+                                          uint64_t begin, uint64_t end, uint64_t place, int by_offset) {
+    struct uf_fresh* const all = bpf_map_lookup_elem(&fresh, &slot_index);
+    if (!all) return 0;
+    if (all->process != process) {
+        all->process = process;
+        all->count = 0;
+        all->generation = __sync_fetch_and_add(&control.last_generation, 1) + 1;
+    }
+    struct uf_file_key key = {};
+    key.inode = BPF_CORE_READ(file, f_inode, i_ino);
+    key.device = BPF_CORE_READ(file, f_inode, i_sb, s_dev);
+    const struct uf_file* const known = bpf_map_lookup_elem(&files, &key);
+    if (!known) return all->count;
+    struct uf_range* const range = &all->ranges[all->count & (UF_BPF_FRESH - 1)];
+    range->begin = begin;
+    range->end = end;
+    range->base = place + (by_offset ? known->offset : 0) - known->address + known->table_base;
+    range->table = known->table;
+    range->rows = known->rows;
+    return __sync_fetch_and_add(&all->count, 1) + 1;
+}
+
+static __always_inline struct file* mapped_file(uint32_t descriptor) {
+    struct task_struct* const task = (struct task_struct*)bpf_get_current_task();
+    struct file** const all = BPF_CORE_READ(task, files, fdt, fd);
+    struct file* file = 0;
+    bpf_probe_read_kernel(&file, sizeof file, &all[descriptor]);
+    return file;
+}
+
 SEC("tp_btf/sys_enter")
 int sys_enter(unsigned long long* context) {
     const struct pt_regs* const regs = (const struct pt_regs*)context[0];
@@ -304,7 +337,14 @@ int sys_exit(unsigned long long* context) {
     const struct uf_slot* const slot = current_slot(&index);
     if (!slot || !slot->process) return 0;
     struct uf_event event = {.address = result};
-    if (number != SYS_MREMAP && (regs->dx & UF_PROT_EXEC)) send_event(&event, UF_EVENT_CODE, slot, index);
+    if (number != SYS_MREMAP && (regs->dx & UF_PROT_EXEC)) {
+        enum { MAP_ANONYMOUS = 0x20 };
+        if (number == SYS_MMAP && !(regs->r10 & MAP_ANONYMOUS)) {
+            event.flags = add_fresh(index, slot->process, mapped_file(regs->r8), result, result + regs->si,
+                                    result - regs->r9, 1);
+        }
+        send_event(&event, UF_EVENT_CODE, slot, index);
+    }
     if (number == SYS_MPROTECT) {
         event.address = regs->di;
         event.length = regs->si;
@@ -351,6 +391,11 @@ int on_exec(unsigned long long* context) {
     if (!slot) return 0;
     struct uf_event event = {.stack = slot->process};
     slot->process = __sync_fetch_and_add(&control.last_process, 1) + 1;
+    struct task_struct* const task = (struct task_struct*)bpf_get_current_task();
+    struct mm_struct* const mm = BPF_CORE_READ(task, mm);
+    const uint64_t code = BPF_CORE_READ(mm, start_code);
+    add_fresh(index, slot->process, BPF_CORE_READ(mm, exe_file), code & ~4095ull, BPF_CORE_READ(mm, end_code),
+              code, 0);
     send_event(&event, UF_EVENT_EXEC, slot, index);
     return 0;
 }

@@ -50,7 +50,29 @@ struct uprobe_task {
 struct signal_struct {
     atomic_t live;
 };
+struct super_block {
+    __u32 s_dev;
+};
+struct inode {
+    unsigned long i_ino;
+    struct super_block* i_sb;
+};
+struct file {
+    struct inode* f_inode;
+};
+struct fdtable {
+    struct file** fd;
+};
+struct files_struct {
+    struct fdtable* fdt;
+};
+struct mm_struct {
+    unsigned long start_code, end_code;
+    struct file* exe_file;
+};
 struct task_struct {
+    struct mm_struct* mm;
+    struct files_struct* files;
     int pid;
     int tgid;
     struct signal_struct* signal;

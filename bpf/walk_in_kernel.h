@@ -40,6 +40,7 @@ static __always_inline int uf_read_word(void* memory, uint64_t address, uint64_t
 struct uf_search {
     uint64_t pc;
     const struct uf_range* range; /* ranges: found */
+    const struct uf_fresh* fresh;
     void* rows;
     uint64_t rule; /* rows: of the last row at or before pc */
     uint32_t low;
@@ -80,10 +81,36 @@ static long search_row(uint32_t index, void* context) {
     return 0;
 }
 
+/* Newest first, since a library may lie where another one lay. */
+static long search_fresh(uint32_t index, void* context) {
+    struct uf_search* const search = context;
+    if (search->low + index >= search->high) return 1;
+    const struct uf_fresh* const all = search->fresh;
+    const struct uf_range* const range = &all->ranges[(search->high - 1 - index) & (UF_BPF_FRESH - 1)];
+    if (search->pc < range->begin || search->pc >= range->end) return 0;
+    search->range = range;
+    return 1;
+}
+
 /* The rule at pc, with UF_RULE_FOUND; 0: pc is in no known code. */
-uint64_t rule_of_range(uint32_t first, uint32_t count, uint64_t pc) {
-    struct uf_search search = {.pc = pc, .low = first, .high = first + count};
-    bpf_loop(20, search_range, &search, 0);
+uint64_t rule_of_range(uint32_t slot, uint64_t pc) {
+    const struct uf_slot* const process = bpf_map_lookup_elem(&slots, &slot);
+    const struct uf_code* const code = bpf_map_lookup_elem(&codes, &slot);
+    const struct uf_fresh* const all = bpf_map_lookup_elem(&fresh, &slot);
+    if (!process || !code || !all) return 0;
+    struct uf_search search = {.pc = pc, .fresh = all};
+    uint32_t seen = 0;
+    if (code->process == process->process) {
+        search.low = code->first_range;
+        search.high = code->first_range + code->range_count;
+        seen = code->fresh_seen;
+        bpf_loop(20, search_range, &search, 0);
+    }
+    if (!search.range && all->process == process->process) {
+        search.low = seen;
+        search.high = all->count;
+        bpf_loop(UF_BPF_FRESH, search_fresh, &search, 0);
+    }
     const struct uf_range* const range = search.range;
     if (!range) return 0;
     search.rule = UF_RULE_FOUND; /* before the first row: no row */
@@ -103,8 +130,7 @@ struct uf_walk {
     struct uf_scratch* scratch;
     uint64_t hash;
     uint32_t generation;
-    uint32_t first_range;
-    uint32_t range_count;
+    uint32_t slot;
     uint32_t count;
     uint32_t end;
     uint32_t by_frame_pointer; /* the last step */
@@ -113,7 +139,6 @@ struct uf_walk {
 /* The cache: one word per entry, rule below and tag above, so that it is read and written whole. Its hash is
  * a bijection of (pc, generation): index and tag are 49 bits of it. */
 static __always_inline uint64_t rule_of(struct uf_walk* walk, uint64_t pc) {
-    if (!walk->range_count) return 0;
     const uint64_t hash = (pc ^ (uint64_t)walk->generation << 47) * 0x9e3779b97f4a7c15ull;
     uint32_t index = hash >> (64 - UF_BPF_RULE_CACHE_BITS);
     const uint64_t tag = (hash >> (32 - UF_BPF_RULE_CACHE_BITS)) & 0xffffffff;
@@ -121,7 +146,7 @@ static __always_inline uint64_t rule_of(struct uf_walk* walk, uint64_t pc) {
     if (!entry) return 0;
     const uint64_t cached = *(volatile uint64_t*)entry;
     if (cached >> 32 == tag) return (cached & 0xffffffff) | UF_RULE_FOUND;
-    const uint64_t rule = rule_of_range(walk->first_range, walk->range_count, pc);
+    const uint64_t rule = rule_of_range(walk->slot, pc);
     if (rule & UF_RULE_FOUND) *(volatile uint64_t*)entry = tag << 32 | (rule & 0xffffffff);
     return rule;
 }
@@ -215,6 +240,14 @@ static __noinline int send_raw_stack(struct uf_scratch* scratch, struct uf_walk*
     return 0;
 }
 
+/* 0: nothing is known of its code, and nothing will be cached. */
+static __always_inline uint32_t generation_of(uint32_t slot, uint32_t process) {
+    const struct uf_code* const code = bpf_map_lookup_elem(&codes, &slot);
+    if (code && code->process == process) return code->generation;
+    const struct uf_fresh* const all = bpf_map_lookup_elem(&fresh, &slot);
+    return all && all->process == process ? all->generation : 0;
+}
+
 /* Walks from `at`, counts the stack once, and gives its id; the id of the process: no stack could be kept. */
 static __always_inline uint64_t stack_of(const struct uf_slot* slot, uint32_t slot_index, uint32_t function,
                                          const struct uf_registers* at, uint64_t objects, uint64_t bytes) {
@@ -231,12 +264,8 @@ static __always_inline uint64_t stack_of(const struct uf_slot* slot, uint32_t sl
     walk.frame.at = *at;
     walk.scratch = scratch;
     walk.hash = uf_mix(function, process);
-    const struct uf_code* const code = bpf_map_lookup_elem(&codes, &slot_index);
-    if (code && code->process == process) {
-        walk.generation = code->generation;
-        walk.first_range = code->first_range;
-        walk.range_count = code->range_count;
-    }
+    walk.slot = slot_index;
+    walk.generation = generation_of(slot_index, process);
     scratch->event.head.process = process;
     scratch->event.head.slot = slot_index;
     scratch->event.head.function = function;

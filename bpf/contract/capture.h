@@ -58,8 +58,8 @@ struct uf_code {
     uint32_t generation;  /* unique over all processes: rules cached under older ones do not match */
     uint32_t first_range; /* ranges[first_range, first_range + range_count), ascending */
     uint32_t range_count;
-    uint32_t wraps; /* it has probes with UF_COOKIE_WRAPS */
-    uint32_t unused;
+    uint32_t wraps;      /* it has probes with UF_COOKIE_WRAPS */
+    uint32_t fresh_seen; /* fresh ranges before this one are among the ranges */
 };
 
 /* A mapped stretch of code. */
@@ -69,6 +69,31 @@ struct uf_range {
     uint64_t base; /* address that the table's rows count from */
     uint32_t table;
     uint32_t rows; /* 0: none, walk by frame pointer */
+};
+
+/* A file that has a table, by (inode, device): so that the kernel can tell by itself what a process that has
+ * just exec'ed, or loaded a library, runs, before userspace has heard of it. One code segment; others are not
+ * listed. */
+struct uf_file_key {
+    uint64_t inode;
+    uint64_t device; /* as the kernel has it: major << 20 | minor */
+};
+struct uf_file {
+    uint64_t offset;     /* of the code segment in the file */
+    uint64_t address;    /* of the code segment in the file's symbol table */
+    uint64_t table_base; /* in the file's symbol table */
+    uint32_t table;
+    uint32_t rows;
+};
+
+/* Code mapped since userspace looked last: a ring, the kernel alone writes. */
+enum { UF_BPF_FRESH = 64 };
+struct uf_fresh {
+    uint32_t process;
+    uint32_t generation;
+    uint32_t count; /* ever, in this process; the last one is ranges[(count - 1) % UF_BPF_FRESH] */
+    uint32_t unused;
+    struct uf_range ranges[UF_BPF_FRESH];
 };
 
 /* Key of a live block: canonical user addresses have 47 bits. */
@@ -161,7 +186,7 @@ struct uf_event {
     uint64_t old_length;
     uint64_t stack; /* map, remap; exec: the old image's process id */
     uint32_t epoch;
-    uint32_t flags; /* map, protect: the protection; remap: mremap's flags */
+    uint32_t flags; /* map, protect: the protection; code: uf_fresh.count; remap: mremap's flags */
 };
 
 enum uf_bpf_loss {
@@ -174,11 +199,11 @@ enum uf_bpf_loss {
 /* The part of the program's memory that both sides see. */
 struct uf_control {
     /* userspace */
-    uint32_t epoch;        /* seconds since tracing began */
-    uint32_t depth;        /* frames kept, at most UF_BPF_FRAMES */
-    uint64_t sample_bytes; /* 0: every allocation */
-    uint32_t last_process; /* the id given last; both sides, atomically */
-    uint32_t unused;
+    uint32_t epoch;           /* seconds since tracing began */
+    uint32_t depth;           /* frames kept, at most UF_BPF_FRAMES */
+    uint64_t sample_bytes;    /* 0: every allocation */
+    uint32_t last_process;    /* the id given last; both sides, atomically */
+    uint32_t last_generation; /* so too */
     /* kernel */
     uint64_t last_raw_stack;
     uint64_t losses[UF_BPF_LOSS_COUNT];

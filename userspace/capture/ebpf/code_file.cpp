@@ -213,6 +213,16 @@ std::optional<std::uint64_t> CodeFile::bias(std::uint64_t begin, std::uint64_t o
     return std::nullopt;
 }
 
+std::optional<CodeFile::CodeSegment> CodeFile::code_segment() const {
+    std::optional<CodeSegment> found;
+    for (const Segment& segment : segments_) {
+        if (!segment.code) continue;
+        if (found) return std::nullopt;
+        found = {segment.offset, segment.address};
+    }
+    return found;
+}
+
 const FoundFunction* CodeFile::function_at(std::uint64_t address) const {
     const auto after = std::upper_bound(
         functions_.begin(), functions_.end(), address,

@@ -42,6 +42,12 @@ class CodeFile {
     // Address in a process = address in the file's symbol table + bias, for a mapping of `offset` at `begin`.
     std::optional<std::uint64_t> bias(std::uint64_t begin, std::uint64_t offset) const;
 
+    // Its one code segment; nothing: it has several, or none.
+    struct CodeSegment {
+        std::uint64_t offset, address;
+    };
+    std::optional<CodeSegment> code_segment() const;
+
     // The recorded function whose code holds `address` (file's symbol table); nullptr: none.
     const FoundFunction* function_at(std::uint64_t address) const;
 

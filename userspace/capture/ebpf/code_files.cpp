@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 namespace unfreed::ebpf {
@@ -62,6 +63,13 @@ const CodeFile* CodeFiles::keep(FileId id, std::shared_ptr<CodeFile> file) {
         kernel_.set_table(tables_, file->table().rows);
         file->kernel_table = tables_++;
         file->kernel_table_known = true;
+        const auto segment = file->code_segment();
+        if (segment && id != kVdso) {
+            const std::uint64_t device = std::uint64_t{major(id.device)} << 20 | minor(id.device);
+            kernel_.set_file({id.inode, device},
+                             {segment->offset, segment->address, file->table().base, file->kernel_table,
+                              static_cast<std::uint32_t>(file->table().rows.size())});
+        }
     }
     return (files_[id] = std::move(file)).get();
 }

@@ -89,6 +89,7 @@ void EbpfBackend::drain_events() {
         std::memcpy(&event, record.data(), sizeof event);
         on_event(event);
     });
+    processes_.refresh_changed();
 }
 
 // A process is announced before its stacks are, and a stack before the mapping that it made.

@@ -276,6 +276,10 @@ void KernelSide::set_table(std::uint32_t table, std::span<const uf_row> rows) co
     bpf_map_update_elem(bpf_map__fd(programs_->maps.tables), &table, &inner, BPF_ANY);
 }
 
+void KernelSide::set_file(const uf_file_key& key, const uf_file& file) const {
+    bpf_map_update_elem(bpf_map__fd(programs_->maps.files), &key, &file, BPF_ANY);
+}
+
 int KernelSide::event_descriptor() const {
     return epoll_.get();
 }

@@ -48,6 +48,7 @@ class KernelSide {
     void forget_pid(pid_t pid) const;
     void set_ranges(std::uint32_t first, std::span<const uf_range> ranges) const;
     void set_table(std::uint32_t table, std::span<const uf_row> rows) const;
+    void set_file(const uf_file_key& key, const uf_file& file) const;
 
     // Readable when one of the rings has something.
     int event_descriptor() const;

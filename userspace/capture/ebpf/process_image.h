@@ -29,9 +29,10 @@ struct CodeModule {
 struct ProcessImage {
     std::uint32_t id = 0;  // in the kernel
     pid_t pid = 0;
-    ProcessIndex index = kNone;  // in the Snapshot; kNone: not shown (our own child before its exec)
-    bool current = true;         // false: replaced by exec, or ended
-    bool late = false;           // it ran before all of its probes were live
+    ProcessIndex index = kNone;    // in the Snapshot; kNone: not shown (our own child before its exec)
+    bool current = true;           // false: replaced by exec, or ended
+    std::uint32_t fresh_seen = 0;  // uf_code.fresh_seen
+    bool late = false;             // it ran before all of its probes were live
     std::vector<CodeMapping> mappings;
     std::vector<CodeModule> modules;  // by ascending `begin`: what is mapped now
     Regions regions;

@@ -215,8 +215,10 @@ void Processes::publish(Traced& traced) {
     const auto window = ranges_.take(static_cast<std::uint32_t>(ranges.size()));
     if (!window) return;  // stacks that meet the new code end there, and are counted
     kernel_.set_ranges(window->first, ranges);
-    kernel_.set_code(traced.slot,
-                     {image.id, ++generation_, window->first, window->count, traced.wraps ? 1u : 0u, 0});
+    const std::uint32_t generation =
+        __atomic_add_fetch(&kernel_.control().last_generation, 1, __ATOMIC_RELAXED);
+    kernel_.set_code(traced.slot, {image.id, generation, window->first, window->count, traced.wraps ? 1u : 0u,
+                                   image.fresh_seen});
     ranges_.give_back(std::exchange(traced.window, *window));
 }
 
@@ -225,8 +227,16 @@ void Processes::refresh(ProcessImage& image) {
     if (found != alive_.end() && found->second->image == &image) refresh(*found->second, false);
 }
 
+// The maps are read once for all the events that come together: a JIT maps and protects many times in a row.
 void Processes::on_code(const uf_event& event) {
-    if (ProcessImage* const known = image(event.process)) refresh(*known);
+    ProcessImage* const known = image(event.process);
+    if (known == nullptr) return;
+    known->fresh_seen = std::max(known->fresh_seen, event.flags);
+    changed_.insert(known->id);
+}
+
+void Processes::refresh_changed() {
+    for (const std::uint32_t id : std::exchange(changed_, {})) refresh(*image(id));
 }
 
 void Processes::on_fork(const uf_event& event) {

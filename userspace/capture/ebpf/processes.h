@@ -28,7 +28,8 @@ class Processes {
     // Our own child, which is to exec `executable`: probes on what will serve it, recording from its exec on.
     void expect_exec(pid_t pid, const std::string& executable);
 
-    void on_code(const uf_event& event);  // executable mappings changed
+    void on_code(const uf_event& event);  // executable mappings changed: to be looked at by refresh_changed()
+    void refresh_changed();
     void on_fork(const uf_event& event);
     void on_exec(const uf_event& event);
     void on_exit(const uf_event& event);
@@ -77,12 +78,12 @@ class Processes {
     RangeSpace ranges_;
     std::map<pid_t, std::unique_ptr<Traced>> alive_;
     std::map<std::uint32_t, std::unique_ptr<ProcessImage>> images_;  // by kernel id; ended ones too
+    std::set<std::uint32_t> changed_;                                // ids of images
     std::vector<bool> slots_;
     std::vector<Process> processes_;
     std::vector<Module> modules_;
     std::map<ProcessIndex, Descriptor> awaited_;  // ended, but how is not known yet: their pidfds
-    std::uint32_t generation_ = 0;
-    std::uint64_t unprobed_ = 0;  // children that could not be followed
+    std::uint64_t unprobed_ = 0;                  // children that could not be followed
 };
 
 }  // namespace unfreed::ebpf
