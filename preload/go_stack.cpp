@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "preload/go_table.h"
+#include "preload/system_call.h"
 
 namespace unfreed::preload {
 namespace {
@@ -69,6 +70,33 @@ StepEnd noted(Walk* walk, int index, uint64_t address, uint64_t* value) {
     return add_check(walk, index, address, *value) ? StepEnd::kStepped : StepEnd::kTooManyChecks;
 }
 
+KnownGoStack* place_of(Walk* walk, uint64_t goroutine) {
+    return &walk->thread->go_stack[(goroutine >> 7) % kKnownGoStacks];
+}
+
+// Its record can be read, since it was.
+bool is_known(Walk* walk, uint64_t goroutine) {
+    return goroutine != 0 && place_of(walk, goroutine)->goroutine == goroutine;
+}
+
+// Lets the walk read the goroutine's stack from `low` to `end`, without asking the kernel when it was read
+// before.
+bool enter_go_stack(Walk* walk, uint64_t goroutine, uint64_t low, uint64_t end) {
+    constexpr uint64_t kPage = 4096, kMostPages = 64;
+    KnownGoStack* known = place_of(walk, goroutine);
+    low &= ~(kPage - 1);
+    if (low >= end || end - low > kMostPages * kPage) return true;  // page by page, as it is walked
+    if (known->goroutine != goroutine || known->end != end || known->low > low) {
+        for (uint64_t page = low; page < end; page += kPage)
+            if (!readable(page)) return false;
+        *known = KnownGoStack{goroutine, low, end};
+    }
+    walk->low = known->low;
+    walk->high = end;
+    walk->own_stack = false;
+    return true;
+}
+
 // The caller whose return address is at `at`, the first word above its callee's frame.
 StepEnd arrive(Walk* walk, uint64_t at, uint64_t rbp_location, Frame* next, uint64_t* slot) {
     if (!slot_readable(walk, at)) return StepEnd::kBadMemory;
@@ -109,15 +137,19 @@ bool go_rule(uint64_t key, Rule* rule) {
 
 StepEnd step_between_stacks(Walk* walk, int index, const KnownRule& rule, Frame* next, uint64_t* slot) {
     const Frame from = walk->frames->frame[index];
-    uint64_t goroutine = 0, depth = 0, stack_end = 0, rbp = 0;
+    uint64_t rbp = 0;
     StepEnd end = StepEnd::kStepped;
     if (rule.cfa == kCfaGoCall || rule.cfa == kCfaGoCallOnSame) {
         Kept kept = Kept::unpack(rule.cfa_offset);
+        uint64_t depth = 0, goroutine = 0, stack_end = 0;
         if ((end = noted(walk, index, from.sp + kept.depth, &depth)) != StepEnd::kStepped) return end;
         if (rule.cfa == kCfaGoCallOnSame) return arrive(walk, depth, from.rbp_location, next, slot);
         if ((end = noted(walk, index, from.sp + kept.goroutine, &goroutine)) != StepEnd::kStepped) return end;
-        if ((end = noted(walk, index, goroutine + kept.stack_end, &stack_end)) != StepEnd::kStepped)
-            return end;
+        uint64_t at = goroutine + kept.stack_end;
+        if (!is_known(walk, goroutine) && !slot_readable(walk, at)) return StepEnd::kBadMemory;
+        stack_end = load(at);
+        if (!add_check(walk, index, at, stack_end)) return StepEnd::kTooManyChecks;
+        if (!enter_go_stack(walk, goroutine, stack_end - depth, stack_end)) return StepEnd::kBadMemory;
         return arrive(walk, stack_end - depth, from.rbp_location, next, slot);
     }
     if ((end = read_rbp(walk, index, &rbp)) != StepEnd::kStepped) return end;

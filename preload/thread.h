@@ -29,6 +29,13 @@ struct KnownChild {
     NodeId caller, id;
 };
 
+// A goroutine's stack that was seen to be readable from `low` to its end. Go never unmaps stacks or the
+// records of goroutines, it uses them again; so this holds while both ends do.
+struct KnownGoStack {
+    uint64_t goroutine, low, end;
+};
+constexpr uint32_t kKnownGoStacks = 64;
+
 struct Thread {
     bool busy;             // a hook is at work with this; set and cleared by its own thread alone
     bool shared_counters;  // the slot belongs to several threads: add atomically
@@ -45,6 +52,7 @@ struct Thread {
     NewFrames new_frames;
     KnownRule rule[kKnownRules];
     KnownChild child[kKnownChildren];
+    KnownGoStack go_stack[kKnownGoStacks];
     StackCache cache;
 };
 
