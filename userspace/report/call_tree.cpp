@@ -36,14 +36,18 @@ class Builder {
   private:
     // frame_of_[l]: the frame that line l of the profile shows as.
     void name_lines() {
+        // What is one frame: the same function at the same line. Where the source is not known the module
+        // stands for it, since many programs have a `_start` or a `main`.
+        using Key = std::tuple<StringIndex, StringIndex, std::int64_t, StringIndex>;
         struct Hash {
-            std::size_t operator()(const std::tuple<StringIndex, StringIndex, std::int64_t>& key) const {
-                const auto& [function, file, line] = key;
-                return ((std::size_t{function} * 31 + file) * 31 + static_cast<std::size_t>(line)) *
+            std::size_t operator()(const Key& key) const {
+                const auto& [function, file, line, module] = key;
+                return (((std::size_t{function} * 31 + file) * 31 + static_cast<std::size_t>(line)) * 31 +
+                        module) *
                        0x9e3779b97f4a7c15u;
             }
         };
-        std::unordered_map<std::tuple<StringIndex, StringIndex, std::int64_t>, std::uint32_t, Hash> known;
+        std::unordered_map<Key, std::uint32_t, Hash> known;
         frame_of_.resize(profile_.lines.size());
         for (const Profile::Location& location : profile_.locations) {
             const StringIndex module =
@@ -57,8 +61,8 @@ class Builder {
                     frame.line = 0;
                 }
                 const auto next = static_cast<std::uint32_t>(tree_.frames.size());
-                const auto [entry, is_new] =
-                    known.emplace(std::tuple(frame.function, frame.file, frame.line), next);
+                const auto [entry, is_new] = known.emplace(
+                    Key(frame.function, frame.file, frame.line, function.file == 0 ? module : 0), next);
                 if (is_new) {
                     tree_.frames.push_back(frame);
                 }
