@@ -118,6 +118,7 @@ size_t arena_block_size(const void* block) {
 
 // Once, by the first thread: no second one is there before the program's first allocation.
 void find_real_functions() {
+    if (real.malloc != first_malloc) return;
     real = kArena;
     RealFunctions found;
     find(&found.malloc, "malloc");

@@ -25,6 +25,7 @@ struct RealFunctions {
 // Every pointer is callable from the start: at first they find the real ones and go on there.
 extern RealFunctions real;
 
+// Once; later calls do nothing.
 void find_real_functions();
 
 // Blocks of the arena: theirs is no free, and they were never recorded.

@@ -138,6 +138,11 @@ bool make_gate() {
     return true;
 }
 
+// Also a program that allocates nothing is a recorded one.
+__attribute__((constructor)) void begin() {
+    open_table();
+}
+
 // A child that put itself into a sandbox after the fork may be killed for opening a socket.
 bool sandbox_is_new() {
     long mode = system_call(SYS_prctl, PR_GET_SECCOMP);
@@ -164,6 +169,7 @@ void stop_session() {
 __attribute__((noinline)) Table* start_session() {
     if (!environment_is_ready()) return nullptr;  // before libc's own start: nothing to read the name from
     if (__atomic_load_n(&gate->state, __ATOMIC_RELAXED) == kOff) return nullptr;
+    find_real_functions();  // the hello says which allocator it is
     SignalsHeld held;
     if (!make_gate()) {
         closed_gate.state = kOff;
