@@ -188,6 +188,32 @@ int step_frame(struct uf_scratch* scratch, struct uf_frame* frame, uint32_t rule
     return uf_step(scratch, frame, unpacked);
 }
 
+/* The common step, without a call: CFA by rsp or rbp, rbp kept or at the CFA, all that is read within the
+ * window. Does what uf_step does, or nothing (0). */
+static __always_inline int step_in_window(const struct uf_scratch* scratch, struct uf_frame* frame,
+                                          uint32_t rule, uint32_t kind) {
+    const uint64_t cfa_offset = (uint64_t)((int64_t)(int16_t)rule * 8);
+    uint64_t cfa = kind & 1 ? frame->at.sp : frame->at.bp;
+    if (kind != UF_CFA_RSP && kind != (UF_CFA_RSP | UF_RBP_AT_CFA << 4) && kind != UF_CFA_RBP &&
+        kind != (UF_CFA_RBP | UF_RBP_AT_CFA << 4)) {
+        return 0;
+    }
+    cfa += cfa_offset;
+    const uint64_t at = cfa - 8 - scratch->window_at;
+    const uint64_t bp_at = cfa + (uint64_t)((int64_t)(int8_t)(rule >> 16) * 8) - scratch->window_at;
+    if (cfa <= frame->at.sp || (at & 7) || at > sizeof scratch->window - 8 ||
+        bp_at > sizeof scratch->window - 8)
+        return 0;
+    const uint64_t pc = scratch->window[at / 8 & (UF_WINDOW_WORDS - 1)];
+    if (!pc) return 0;
+    frame->at.pc = pc;
+    frame->at.sp = cfa;
+    if (kind & UF_RBP_AT_CFA << 4) frame->at.bp = scratch->window[bp_at / 8 & (UF_WINDOW_WORDS - 1)];
+    frame->slot = cfa - 8;
+    frame->exact = 0;
+    return 1;
+}
+
 static long walk_frame(uint32_t index, void* context) {
     struct uf_walk* const walk = context;
     struct uf_scratch* const scratch = walk->scratch;
@@ -208,7 +234,9 @@ static long walk_frame(uint32_t index, void* context) {
     scratch->event.frames[walk->count & (UF_BPF_FRAMES - 1)] = frame;
     walk->count += 1;
     walk->hash = uf_mix(walk->hash, frame);
-    walk->by_frame_pointer = (rule >> 24 & 0x0f) == UF_CFA_NO_ROW;
+    const uint32_t kind = rule >> 24 & 0xff;
+    walk->by_frame_pointer = (kind & 0x0f) == UF_CFA_NO_ROW;
+    if (step_in_window(scratch, &walk->frame, rule, kind)) return 0;
     walk->end = step_frame(scratch, &walk->frame, rule);
     return walk->end != UF_END_NONE;
 }
