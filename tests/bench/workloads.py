@@ -105,7 +105,7 @@ def all_workloads(bin_folder, input_folder, scale):
     ]
     real = [
         program("python3", "python3, json and regex, PYTHONMALLOC=malloc",
-                [python, "-I", HERE / "programs/json_and_regex.py", scaled(2000, scale)], 1.20, PYTHONMALLOC="malloc",
+                [python, "-s", HERE / "programs/json_and_regex.py", scaled(2000, scale)], 1.20, PYTHONMALLOC="malloc",
                 PYTHONHASHSEED="0"),
         program("sqlite3", "sqlite3 in memory", ["sqlite3", "-init", "/dev/null", ":memory:", f".read {sql}"], 1.10),
         program("xmllint", "xmllint, 16 MB", ["xmllint", "--noout", xml], 1.25),
