@@ -1,5 +1,8 @@
 """Go with C behind it: exact numbers, and every call path led across to the goroutine that asked for it."""
 
+import os
+import re
+
 import harness
 
 # Where a stack begins: a goroutine, a thread of the runtime, its scheduler, its growing of stacks; the program, a C
@@ -49,6 +52,28 @@ class GoService(harness.Case):
         self.assertEqual(sum(sample.inuse_objects for sample in leaks), 20)
         self.assertEqual(sum(sample.inuse_space for sample in leaks), 20 * 480 * 640 * 4)
 
+    def test_a_position_independent_program(self):
+        profile = self.trace_service("go_service_pie")
+        self.check_whole(profile)
+        self.assertEqual(sum(sample.inuse_objects for sample in profile.samples
+                             if sample.labels["domain"] == "opencv" and "main.(*Finder).scan" in sample.names), 20)
+
+    def test_a_library_in_a_c_program(self):
+        """C to Go to C, on the C program's own threads; and on goroutines."""
+        self.assert_ended(self.trace([self.program("go_library_host")]), 0, "")
+        profile = self.profile()
+        self.check_whole(profile)
+        into_c = (r"malloc < site_from_library < _cgo_\w+_Cfunc_site_from_library < runtime.asmcgocall < runtime.cgocall < "
+                  r"main._Cfunc_site_from_library < main.forget < ")
+        from_c = r"main.Enter < _cgoexp_\w+_Enter < runtime.cgocallbackg1 < .*runtime.cgocallback < crosscall2 < Enter < run < "
+        counts = {into_c + r"main.Enter.func1 < runtime.goexit\Z": 10,
+                  into_c + from_c + r"main < .*_start\Z": 5,
+                  into_c + from_c + r"start_thread < (__)?clone3?\Z": 5}
+        for path, blocks in counts.items():
+            found = [sample for sample in profile.samples if re.match(path, " < ".join(sample.names))]
+            self.assertEqual(sum(sample.inuse_objects for sample in found), blocks, path)
+            self.assertEqual(sum(sample.inuse_space for sample in found), blocks * 77, path)
+
     def test_the_guilty_go_function(self):
         profile = self.trace_service()
         for path in self.sites(profile, "match"):
@@ -63,7 +88,7 @@ class GoService(harness.Case):
                                      "result := Mat{C.site_match(screenshot.handle, f.template.handle)}")
 
     def source_line(self, name, number):
-        with open(f"{harness.os.path.dirname(__file__)}/../programs/go_service/{name}") as file:
+        with open(f"{os.path.dirname(__file__)}/../programs/go_service/{name}") as file:
             return file.read().splitlines()[number - 1]
 
     def test_ways_into_c(self):

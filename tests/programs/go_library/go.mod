@@ -1,0 +1,3 @@
+module unfreed/tests/programs/go_library
+
+go 1.19
