@@ -315,9 +315,19 @@ KEPT void other_code_at_the_same_address() {
 
 int rounds = 3000;
 
+// Each round is interrupted at most once by each timer: a handler under a slow checker that came periodically
+// would leave no time for anything else.
+void interrupt_soon() {
+    const itimerval real{{0, 0}, {0, 1 + static_cast<suseconds_t>(rnd.below(1000))}};
+    const itimerval profiling{{0, 0}, {0, 1 + static_cast<suseconds_t>(rnd.below(1000))}};
+    setitimer(ITIMER_REAL, &real, nullptr);
+    setitimer(ITIMER_PROF, &profiling, nullptr);
+}
+
 KEPT void stress(uint64_t seed) {
     rnd.state = seed;
     for (int i = 0; i < rounds; ++i) {
+        interrupt_soon();
         switch (rnd.below(14)) {
             case 0:
                 recursion(rnd.below(300));
@@ -400,9 +410,6 @@ int main(int argc, char** argv) {
     handle(SIGUSR2, SA_ONSTACK);
     handle(SIGALRM, 0);
     handle(SIGPROF, SA_ONSTACK);
-    const itimerval real{{0, 300}, {0, 300}}, profiling{{0, 1000}, {0, 1000}};
-    setitimer(ITIMER_REAL, &real, nullptr);
-    setitimer(ITIMER_PROF, &profiling, nullptr);
     for (uintptr_t i = 0; i < 4; ++i) {
         pthread_t threads[2];
         if (pthread_create(&threads[0], nullptr, thread_main, reinterpret_cast<void*>(seed + 2 * i)) != 0 ||
