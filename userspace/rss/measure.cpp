@@ -30,7 +30,7 @@ std::string smaps_of(const LiveProcess& process) {
     const std::string folder = "/proc/" + std::to_string(process.pid());
     if (access(folder.c_str(), F_OK) != 0)
         throw Error(who, "there is none", "see ps for the processes that are there");
-    const std::string text = process.proc_file("smaps");
+    std::string text = process.proc_file("smaps");
     if (!text.empty()) return text;
     if (access((folder + "/smaps").c_str(), R_OK) != 0 || process.proc_file("environ").empty()) {
         if (process.proc_file("cmdline").empty())

@@ -13,27 +13,27 @@ namespace {
 using namespace unfreed::rss;
 using unfreed::testing::QuietProcess;
 
-constexpr std::uint64_t kMiB = 1u << 20;
+[[maybe_unused]] constexpr std::uint64_t kMiB = 1u << 20;
 
-std::uint64_t sum(const Measured& measured) {
+[[maybe_unused]] std::uint64_t sum(const Measured& measured) {
     std::uint64_t bytes = 0;
     for (const auto& entry : measured.parts) bytes += entry.second.rss + entry.second.swap;
     return bytes;
 }
 
-std::uint64_t of(const Measured& measured, Kind kind) {
+[[maybe_unused]] std::uint64_t of(const Measured& measured, Kind kind) {
     std::uint64_t bytes = 0;
     for (const auto& [part, amount] : measured.parts)
         if (part.kind == kind) bytes += amount.rss + amount.swap;
     return bytes;
 }
 
-bool within(std::uint64_t a, std::uint64_t b, double percent) {
+[[maybe_unused]] bool within(std::uint64_t a, std::uint64_t b, double percent) {
     return std::abs(static_cast<double>(a) - static_cast<double>(b)) <=
            static_cast<double>(b) * percent / 100;
 }
 
-std::vector<Mapping> mappings_of(pid_t pid) {
+[[maybe_unused]] std::vector<Mapping> mappings_of(pid_t pid) {
     return parse_smaps(LiveProcess(pid).proc_file("smaps"));
 }
 
