@@ -14,8 +14,8 @@ namespace unfreed::preload {
 // What _dl_find_object tells about the code at a pc.
 struct CodeObject {
     const uint8_t* eh_frame_hdr;  // dlfo_eh_frame; null: no unwind information
-    uint64_t map_start;           // dlfo_map_start
-    uint64_t map_end;             // dlfo_map_end, one past the last byte
+    uint64_t map_start;           // of the whole file (modules.h)
+    uint64_t map_end;             // one past its last byte
 };
 
 // DWARF register numbers of x86-64.

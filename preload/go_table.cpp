@@ -6,6 +6,8 @@
 
 #include <cstring>
 
+#include "preload/modules.h"
+
 namespace unfreed::preload {
 namespace {
 
@@ -122,8 +124,9 @@ bool table_of(uint64_t pc, GoTable* table) {
     dl_find_object found;
     if (_dl_find_object(reinterpret_cast<void*>(pc), &found) != 0 || !found.dlfo_link_map) return false;
     *table = GoTable{};
-    table->map_start = reinterpret_cast<uint64_t>(found.dlfo_map_start);
-    table->map_end = reinterpret_cast<uint64_t>(found.dlfo_map_end);
+    const MappedFile file = mapped_file(found);
+    table->map_start = file.start;
+    table->map_end = file.end;
     Known* free_place = nullptr;
     for (Known& place : known) {
         uint32_t state = __atomic_load_n(&place.state, __ATOMIC_ACQUIRE);  // pairs with the store of kFilled

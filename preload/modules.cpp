@@ -2,6 +2,7 @@
 
 #include <elf.h>
 #include <link.h>
+#include <sys/auxv.h>
 
 #include <cstring>
 
@@ -17,13 +18,16 @@ constexpr int kPatience = 1 << 20;  // spins before a holder that is gone (kille
 char executable[4096];
 size_t executable_bytes = 0;
 
+constexpr uint64_t kPage = 4096;
+
+bool is_elf_header(uint64_t address) {
+    return memcmp(reinterpret_cast<const void*>(address), ELFMAG, SELFMAG) == 0;
+}
+
 // The build-id in the notes of the file mapped at `start`; 0 bytes: none.
-uint32_t read_build_id(const dl_find_object& found, uint8_t* id) {
-    auto start = reinterpret_cast<uint64_t>(found.dlfo_map_start);
-    auto end = reinterpret_cast<uint64_t>(found.dlfo_map_end);
+uint32_t read_build_id(uint64_t start, uint64_t end, uint64_t bias, uint8_t* id) {
     const auto* file = reinterpret_cast<const ElfW(Ehdr)*>(start);
-    uint64_t bias = found.dlfo_link_map->l_addr;
-    if (memcmp(file->e_ident, ELFMAG, SELFMAG) != 0 || file->e_phoff > 4096) return 0;
+    if (!is_elf_header(start) || file->e_phoff > kPage) return 0;
     const auto* segments = reinterpret_cast<const ElfW(Phdr)*>(start + file->e_phoff);
     for (int i = 0; i < file->e_phnum && i < 64; i++) {
         if (segments[i].p_type != PT_NOTE) continue;
@@ -104,14 +108,38 @@ void reset_modules(Table* table) {
     if (got > 0) executable_bytes = static_cast<size_t>(got);  // else (chroot) it is still the parent's
 }
 
+MappedFile mapped_file(const dl_find_object& found) {
+    const MappedFile told{reinterpret_cast<uint64_t>(found.dlfo_map_start),
+                          reinterpret_cast<uint64_t>(found.dlfo_map_end)};
+    if (is_elf_header(told.start)) return told;
+    // The file's first bytes are at its bias; in a program of fixed addresses, in the page of its own
+    // headers.
+    uint64_t bias = found.dlfo_link_map->l_addr;
+    uint64_t header = bias != 0 ? bias : getauxval(AT_PHDR) & ~(kPage - 1);
+    if (header % kPage != 0 || !readable(header) || !is_elf_header(header)) return told;
+    const auto* file = reinterpret_cast<const ElfW(Ehdr)*>(header);
+    if (file->e_phoff > kPage || file->e_phnum > (kPage - file->e_phoff) / sizeof(ElfW(Phdr))) return told;
+    const auto* segments = reinterpret_cast<const ElfW(Phdr)*>(header + file->e_phoff);
+    MappedFile whole = told;
+    for (int i = 0; i < file->e_phnum; i++) {
+        if (segments[i].p_type != PT_LOAD) continue;
+        uint64_t start = (bias + segments[i].p_vaddr) & ~(kPage - 1);
+        uint64_t end = bias + segments[i].p_vaddr + segments[i].p_memsz;
+        whole.start = start < whole.start ? start : whole.start;
+        whole.end = end > whole.end ? end : whole.end;
+    }
+    return whole;
+}
+
 bool find_module(Table* table, uint64_t lookup_pc, CodeObject* object, uint32_t* number) {
     *number = 0;
     dl_find_object found;
     if (_dl_find_object(reinterpret_cast<void*>(lookup_pc), &found) != 0 || !found.dlfo_link_map)
         return false;
     object->eh_frame_hdr = static_cast<const uint8_t*>(found.dlfo_eh_frame);
-    object->map_start = reinterpret_cast<uint64_t>(found.dlfo_map_start);
-    object->map_end = reinterpret_cast<uint64_t>(found.dlfo_map_end);
+    const MappedFile file = mapped_file(found);
+    object->map_start = file.start;
+    object->map_end = file.end;
     Description is{};
     is.start = object->map_start;
     is.end = object->map_end;
@@ -122,7 +150,7 @@ bool find_module(Table* table, uint64_t lookup_pc, CodeObject* object, uint32_t*
         is.path = executable;
         is.path_bytes = executable_bytes;
     }
-    is.build_id_bytes = read_build_id(found, is.build_id);
+    is.build_id_bytes = read_build_id(is.start, is.end, is.bias, is.build_id);
     *number = find_record(table, is);
     if (*number == 0) *number = add_record(table, is);
     if (*number == 0) table->lose(UF_LOSS_module_table_full);

@@ -17,6 +17,17 @@ class Stacks(harness.Case):
                if harness.site_of(sample) and sample.names[-1] not in ROOTS}
         self.assertEqual(cut, set())
 
+    def test_whole_stacks_of_programs_with_holes_between_segments(self):
+        """The loader tells of one segment alone; the call frame information is in another."""
+        for program in ("ledger_holes", "ledger_holes_fixed"):
+            with self.subTest(program=program):
+                profile = self.trace_and_check(program, "return", "500", status=5)
+                cut = {" < ".join(sample.names) for sample in profile.samples
+                       if harness.site_of(sample) and sample.names[-1] not in ROOTS}
+                self.assertEqual(cut, set())
+                ids = {os.path.basename(path): build_id for path, build_id in profile.mappings.values()}
+                self.assertRegex(ids[program], r"\A[0-9a-f]{40}\Z")
+
     def test_frames_from_the_allocation_function_outwards(self):
         profile = self.trace_and_check("ledger", "return", "500", status=5)
         paths = {" < ".join(name.replace("(anonymous namespace)::", "").split("(")[0] for name in sample.names)
