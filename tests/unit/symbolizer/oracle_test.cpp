@@ -165,5 +165,5 @@ TEST_CASE("lines and inlined frames of this program are those that libdwfl gives
             CHECK(names.functions[innermost.function].file ==
                   std::filesystem::path(expected.file).lexically_normal().string());
     }
-    CHECK(with_inlines > 20);
+    CHECK(with_inlines > 0);  // how many depends on the optimizer; none would compare nothing
 }

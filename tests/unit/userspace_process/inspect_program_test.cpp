@@ -162,11 +162,8 @@ TEST_CASE("a program of another user that gains its rights is beyond a preloaded
     CHECK(inspect_program(file, nullptr).preload_obstacle.starts_with("it gains privileges"));
 }
 
-TEST_CASE("this test itself has no obstacle, and does not define malloc") {
-    const Program program = inspect_program("/proc/self/exe", nullptr);
-#ifndef __SANITIZE_ADDRESS__  // whose malloc is in the executable
-    CHECK(program.preload_obstacle.empty());
-#else
-    CHECK(program.preload_obstacle == "it defines its own malloc");
-#endif
+TEST_CASE(
+    "this test itself has no obstacle: even a sanitizer's malloc lies in a library, where the shim comes "
+    "first") {
+    CHECK(inspect_program("/proc/self/exe", nullptr).preload_obstacle.empty());
 }
