@@ -54,9 +54,8 @@ expected = hooks() | set(ALSO_EXPORTED)
 broken += [f"exports {name}, which is no hook" for name in sorted(defined - expected)]
 broken += [f"does not export the hook {name}" for name in sorted(expected - defined)]
 
-allowed = allowed_imports()
+allowed = allowed_imports()  # a compiler may do without some of them
 broken += [f"calls {name}, which {IMPORTS.name} does not allow" for name in sorted(undefined - set(allowed))]
-broken += [f"{IMPORTS.name} allows {name}, which it does not call" for name in sorted(set(allowed) - undefined)]
 
 relocations = tree.run("readelf", "-W", "-r", shim)
 broken += [f"dynamic thread-local storage: {kind}"
