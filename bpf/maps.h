@@ -42,6 +42,15 @@ struct {
     __type(value, struct uf_slot);
 } slots SEC(".maps");
 
+/* By slot: 1 when it has probes with UF_COOKIE_WRAPS or UF_CALL_ASK. Userspace writes, before it attaches
+ * these. */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, UF_BPF_SLOTS);
+    __type(key, uint32_t);
+    __type(value, uint32_t);
+} layers SEC(".maps");
+
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, UF_BPF_SLOTS);
@@ -127,6 +136,15 @@ struct {
     __type(key, uint64_t);
     __type(value, uint64_t);
 } wrapped SEC(".maps");
+
+/* Threads in a function of kind UF_CALL_ASK, by pid_tgid. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 1 << 16);
+    __type(key, uint64_t);
+    __type(value, struct uf_asked);
+} asked SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);

@@ -3,7 +3,9 @@
  *
  *   allocate (session: entry and return)   entry: the size      return: the block -> walk -> live table
  *   call_entry, call_return                the same as two probes, where the kernel has no sessions
+ *   ask                                    entry of a layer on malloc: the size that it was asked for
  *   release                                the block -> out of the live table
+ *   unwind                                 exceptions: return addresses put back
  *   sys_enter, sys_exit                    mmap, munmap, mremap: rare, so they are sent as events
  *   on_fork, on_exec, on_exit              processes
  *
@@ -119,8 +121,8 @@ static __always_inline void record(struct pt_regs* regs, uint64_t cookie, uint64
 /* Is this thread inside a wrapping function? One that was left by an exception lies below our frame by now.
  */
 static __always_inline int is_silenced(uint32_t slot_index, uint64_t sp) {
-    const struct uf_code* const code = bpf_map_lookup_elem(&codes, &slot_index);
-    if (!code || !code->wraps) return 0;
+    const uint32_t* const layered = bpf_map_lookup_elem(&layers, &slot_index);
+    if (!layered || !*layered) return 0;
     uint64_t thread = bpf_get_current_pid_tgid();
     const uint64_t* const outer = bpf_map_lookup_elem(&wrapped, &thread);
     if (!outer) return 0;
@@ -179,6 +181,19 @@ static __always_inline int on_call(struct pt_regs* regs, uint64_t cookie, uint64
     return 0;
 }
 
+/* Called by a function that was asked itself, for another size than it asks for? The last one of this thread
+ * counts if we return into it; any other is over (it threw, or did without malloc). */
+static __always_inline uint64_t asked_size(uint32_t slot_index, const struct pt_regs* regs, uint64_t size) {
+    const uint32_t* const layered = bpf_map_lookup_elem(&layers, &slot_index);
+    if (!layered || !*layered) return size;
+    uint64_t thread = bpf_get_current_pid_tgid();
+    const struct uf_asked* const outer = bpf_map_lookup_elem(&asked, &thread);
+    if (!outer || regs->sp > outer->sp || regs->ip < outer->begin || regs->ip > outer->end) return size;
+    size = outer->size;
+    bpf_map_delete_elem(&asked, &thread);
+    return size;
+}
+
 static __always_inline void on_return(struct pt_regs* regs, uint64_t cookie, uint64_t word) {
     const uint32_t kind = cookie_kind(cookie);
     const uint32_t slot_index = cookie_slot(cookie);
@@ -207,7 +222,7 @@ static __always_inline void on_return(struct pt_regs* regs, uint64_t cookie, uin
         size = 1;
         cookie |= (uint64_t)UF_FUNCTION_ZERO_FLAG << 16;
     }
-    if (address) record(regs, cookie, address, size);
+    if (address) record(regs, cookie, address, asked_size(slot_index, regs, size));
 }
 
 SEC("uprobe")
@@ -248,11 +263,55 @@ int call_return(struct pt_regs* regs) {
 }
 
 SEC("uprobe")
+int ask(struct pt_regs* regs) {
+    const uint64_t code = bpf_get_attach_cookie(regs) >> UF_COOKIE_CODE_SHIFT;
+    uint64_t thread = bpf_get_current_pid_tgid();
+    const struct uf_asked now = {regs->di, regs->sp, regs->ip, regs->ip + code};
+    bpf_map_update_elem(&asked, &thread, &now, BPF_ANY);
+    return 0;
+}
+
+SEC("uprobe")
 int release(struct pt_regs* regs) {
     const uint64_t address = regs->di;
     if (!address) return 0;
     uint64_t key = call_key(cookie_slot(bpf_get_attach_cookie(regs)), address);
     bpf_map_delete_elem(&live, &key); /* not there: allocated before we came, or not sampled */
+    return 0;
+}
+
+/* An exception is about to leave through functions whose return addresses are the return probes' trampoline,
+ * which no unwinder knows: the program would be terminated. So the addresses are put back first; those
+ * returns are not seen. */
+struct uf_restore {
+    struct return_instance* instance;
+    uint64_t slot;     /* of the last one seen, */
+    uint64_t original; /* whose chain may go on */
+};
+
+static long restore_one(uint32_t index, void* context) {
+    struct uf_restore* const restore = context;
+    struct return_instance* const instance = restore->instance;
+    (void)index;
+    const uint64_t slot = instance ? BPF_CORE_READ(instance, stack) : 0;
+    if (restore->slot && slot != restore->slot) {
+        bpf_probe_write_user((void*)restore->slot, &restore->original, sizeof restore->original);
+    }
+    if (!instance) return 1;
+    restore->slot = slot;
+    restore->original = BPF_CORE_READ(instance, orig_ret_vaddr);
+    restore->instance = BPF_CORE_READ(instance, next);
+    return 0;
+}
+
+SEC("uprobe")
+int unwind(struct pt_regs* regs) {
+    struct task_struct* const task = (struct task_struct*)bpf_get_current_task();
+    struct uf_restore restore = {.instance = BPF_CORE_READ(task, utask, return_instances)};
+    (void)regs;
+    bpf_loop(65, restore_one, &restore, 0);
+    uint64_t thread = bpf_get_current_pid_tgid();
+    bpf_map_delete_elem(&wrapped, &thread);
     return 0;
 }
 

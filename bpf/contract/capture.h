@@ -31,6 +31,8 @@ enum uf_call_kind {
     UF_CALL_RESIZE_PRODUCT = 4, /* block = f(block, count, size) */
     UF_CALL_OUT = 5,            /* error = f(&block, alignment, size) */
     UF_CALL_FREE = 6,           /* f(block) */
+    UF_CALL_UNWIND = 7,         /* f(): about to walk the stack for an exception */
+    UF_CALL_ASK = 8,            /* f(size), which asks malloc for that or more, and may throw */
 };
 /* Cookie: slot in bits 0..15, function index in 16..31, call kind in 32..39, UF_COOKIE_x above. */
 #define UF_COOKIE(slot, function, kind) \
@@ -43,6 +45,8 @@ enum uf_call_kind {
 #define UF_COOKIE_WRAPS (1ull << 40)
 /* The probe stands on the function's first instruction: the flags are the caller's. */
 #define UF_COOKIE_AT_ENTRY (1ull << 41)
+/* UF_CALL_ASK: bytes of code from the probe to the function's end. */
+#define UF_COOKIE_CODE_SHIFT 42
 
 /* --- map values */
 
@@ -58,7 +62,7 @@ struct uf_code {
     uint32_t generation;  /* unique over all processes: rules cached under older ones do not match */
     uint32_t first_range; /* ranges[first_range, first_range + range_count), ascending */
     uint32_t range_count;
-    uint32_t wraps;      /* it has probes with UF_COOKIE_WRAPS */
+    uint32_t unused;
     uint32_t fresh_seen; /* fresh ranges before this one are among the ranges */
 };
 
@@ -119,6 +123,15 @@ struct uf_call {
     struct uf_block old; /* the old block, taken out of the live table; size UF_NO_BLOCK: it was not there */
 };
 #define UF_NO_BLOCK UINT64_MAX
+
+/* A thread is in a function of kind UF_CALL_ASK: the next malloc that its code [begin, end) calls is for
+ * `size`. */
+struct uf_asked {
+    uint64_t size;
+    uint64_t sp;
+    uint64_t begin;
+    uint64_t end;
+};
 
 /* --- events */
 

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "userspace/capture/ebpf/kernel_side.h"
 #include "userspace/error.h"
 #include "userspace/process/descriptor.h"
 
@@ -35,6 +36,9 @@ void check_attach_target(pid_t pid) {
                     fmt::format("attach to {}", group));
     }
     if (!has_memory) throw Error(what, "it is a thread of the kernel", "unfreed traces programs");
+    if (const std::string obstacle = kernel_obstacle(); !obstacle.empty()) {
+        throw Error("the ebpf backend", obstacle, advice_on(obstacle));
+    }
     const Descriptor executable(open(fmt::format("/proc/{}/exe", pid).c_str(), O_RDONLY | O_CLOEXEC));
     if (!executable) {
         throw Error(what, fmt::format("it is not ours to look into ({})", std::strerror(errno)),

@@ -62,9 +62,13 @@ void CallPaths::name_function(const ProcessImage& image, std::span<const std::ui
         if (module == nullptr || module->file == nullptr) return;
         const std::uint64_t address = call_address(*module, frames.front());
         const FoundFunction* const inside = module->file->function_at(address);
-        if (inside == nullptr || inside->function.kind == UF_CALL_FREE) {
+        if (inside == nullptr || !inside->function.allocates()) {
             const std::string called = module->file->called_symbol(address + 1);
-            if (const auto index = functions_.index_of(called)) path.function = *index;
+            if (const auto index = functions_.index_of(called)) {
+                path.function = *index;
+            } else if (const FoundFunction* const direct = module->file->called_function(address + 1)) {
+                path.function = direct->function.index;
+            }
             return;
         }
         path.function = inside->function.index;
@@ -83,15 +87,15 @@ void CallPaths::name_mapping(const ProcessImage& image, std::span<const std::uin
     if (frames.empty()) return;
     for (const std::uint64_t frame : frames) {
         const CodeModule* const module = image.module_at(frame & ~UF_FRAME_EXACT);
-        if (module != nullptr && module->file != nullptr &&
-            module->file->function_at(call_address(*module, frame)) != nullptr) {
-            return;  // within an allocator
-        }
+        if (module == nullptr || module->file == nullptr) continue;
+        const FoundFunction* const inside = module->file->function_at(call_address(*module, frame));
+        if (inside != nullptr && inside->function.kind <= UF_CALL_FREE) return;  // within an allocator
     }
     const CodeModule* const leaf = image.module_at(frames[0] & ~UF_FRAME_EXACT);
     if (frames.size() > 1) {
         const CodeModule* const caller = image.module_at(frames[1]);
-        if (caller != nullptr && caller->file != nullptr && !is_loader(*caller, image)) {
+        if (caller != nullptr && caller->file != nullptr && !is_loader(*caller, image) &&
+            !caller->file->is_allocator()) {
             const std::string called = caller->file->called_symbol(frames[1] - caller->bias);
             if (const auto index = functions_.index_of(called)) {
                 path.function = *index;
@@ -105,8 +109,7 @@ void CallPaths::name_mapping(const ProcessImage& image, std::span<const std::uin
         path.by_program = true;  // code made at run time
         return;
     }
-    const bool in_libc = !leaf->file->functions().empty() && !leaf->file->is_executable();
-    path.by_program = !in_libc && !is_loader(*leaf, image);
+    path.by_program = !leaf->file->is_allocator() && !is_loader(*leaf, image);
 }
 
 FrameIndex CallPaths::frame(const ProcessImage& image, std::uint64_t kernel_frame) {

@@ -55,6 +55,11 @@ std::string build_id_of(Elf* elf) {
     return {};
 }
 
+// One that serves the whole program, rather than a layer on it or a --pair.
+bool is_malloc(const FoundFunction& found) {
+    return found.function.kind < UF_CALL_FREE && !found.function.is_operator && !found.function.wraps;
+}
+
 unsigned arguments_of(uf_call_kind kind) {
     switch (kind) {
         case UF_CALL_SIZE:
@@ -108,12 +113,12 @@ void CodeFile::read_elf(const Functions& functions) {
         for_each_section(elf.get(), type, [&](const GElf_Shdr& header, Elf_Data* data) {
             for (std::size_t i = 0; i < header.sh_size / header.sh_entsize; ++i) {
                 GElf_Sym symbol;
-                if (gelf_getsym(data, static_cast<int>(i), &symbol) == nullptr ||
-                    symbol.st_shndx == SHN_UNDEF || GELF_ST_TYPE(symbol.st_info) != STT_FUNC) {
-                    continue;
-                }
+                if (gelf_getsym(data, static_cast<int>(i), &symbol) == nullptr) continue;
                 const char* const name = elf_strptr(elf.get(), header.sh_link, symbol.st_name);
                 if (name == nullptr) continue;
+                const std::string_view text = name;
+                if (text == "__cxa_throw" || text == "_ZSt17__throw_bad_allocv") throws_ = true;
+                if (symbol.st_shndx == SHN_UNDEF || GELF_ST_TYPE(symbol.st_info) != STT_FUNC) continue;
                 if (const Function* const function = functions.find(name)) {
                     FoundFunction found;
                     found.function = *function;
@@ -156,9 +161,7 @@ void CodeFile::choose_sites() {
         std::unique(functions_.begin(), functions_.end(),
                     [](const FoundFunction& a, const FoundFunction& b) { return a.address == b.address; }),
         functions_.end());
-    const bool has_malloc = std::any_of(functions_.begin(), functions_.end(), [](const FoundFunction& found) {
-        return !found.function.is_operator && found.function.kind != UF_CALL_FREE;
-    });
+    const bool has_malloc = std::any_of(functions_.begin(), functions_.end(), is_malloc);
     for (FoundFunction& found : functions_) {
         const auto offset = file_offset(found.address);
         if (!offset) {
@@ -167,20 +170,31 @@ void CodeFile::choose_sites() {
         }
         const auto code =
             bytes_at(found.address, std::min<std::size_t>(found.size ? found.size : 64, kLongestFunction));
-        const bool allocates = found.function.kind != UF_CALL_FREE;
-        const ProbeSite site = choose_probe_site(code, arguments_of(found.function.kind), allocates);
+        if (found.function.is_operator) choose_operator(found, code, has_malloc);
+        const bool returns = found.function.kind < UF_CALL_FREE;
+        const ProbeSite site = choose_probe_site(code, arguments_of(found.function.kind), returns);
+        found.may_throw = found.function.may_throw && throws_ && returns;
         found.probe_offset = *offset + site.offset;
         found.emulated = site.emulated;
         found.at_entry = site.offset == 0;
-        // libstdc++'s operators call malloc and free, which are probed where they are defined. In a module
-        // with an allocator of its own they may go straight to it.
-        if (!found.function.is_operator || found.function.rounds_size) continue;
-        found.flag_tells_zero = allocates && flag_tells_zero(code);
-        found.probed =
-            has_malloc && std::none_of(functions_.begin(), functions_.end(), [&](const FoundFunction& other) {
-                return other.address != found.address && (other.function.kind != UF_CALL_FREE) == allocates &&
-                       calls(code, found.address, other.address);
-            });
+    }
+}
+
+// Operators that call malloc and free (libstdc++'s) need no probe where those have one; an aligned one says
+// what it was asked for. In a module with an allocator of its own they may go straight to it.
+void CodeFile::choose_operator(FoundFunction& found, std::span<const std::byte> code, bool has_malloc) const {
+    const bool allocates = found.function.allocates();
+    const bool is_layer =
+        !has_malloc || std::any_of(functions_.begin(), functions_.end(), [&](const FoundFunction& other) {
+            return other.address != found.address && other.function.allocates() == allocates &&
+                   calls(code, found.address, other.address);
+        });
+    found.flag_tells_zero = allocates && flag_tells_zero(code);
+    if (!is_layer) return;
+    if (allocates && found.function.aligned) {
+        found.function.kind = UF_CALL_ASK;
+    } else {
+        found.probed = false;
     }
 }
 
@@ -230,6 +244,20 @@ const FoundFunction* CodeFile::function_at(std::uint64_t address) const {
     if (after == functions_.begin()) return nullptr;
     const FoundFunction& found = *std::prev(after);
     return address - found.address < found.size ? &found : nullptr;
+}
+
+bool CodeFile::is_allocator() const {
+    return !is_executable_ && std::any_of(functions_.begin(), functions_.end(), is_malloc);
+}
+
+const FoundFunction* CodeFile::called_function(std::uint64_t return_address) const {
+    const auto call = bytes_at(return_address - 5, 5);
+    if (call.size() != 5 || std::to_integer<std::uint8_t>(call[0]) != 0xe8) return nullptr;
+    std::int32_t distance = 0;
+    std::memcpy(&distance, call.data() + 1, sizeof distance);
+    const std::uint64_t target = return_address + static_cast<std::uint64_t>(std::int64_t{distance});
+    const FoundFunction* const found = function_at(target);
+    return found != nullptr && found->address == target && found->function.allocates() ? found : nullptr;
 }
 
 std::string CodeFile::called_symbol(std::uint64_t return_address) const {

@@ -4,6 +4,7 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct FoundFunction {
     std::uint64_t size = 0;          // 0: unknown
     std::uint64_t probe_offset = 0;  // in the file: where to probe it
     bool emulated = false;           // the probe is a cheap one
+    bool may_throw = false;          // exceptions can leave it
     bool at_entry = false;           // the probe stands on the first instruction
     bool flag_tells_zero = false;    // operator new: see UF_FUNCTION_ZERO_FLAG
     bool probed = true;              // false: only its name counts, since what it calls is probed
@@ -53,6 +55,11 @@ class CodeFile {
 
     // The symbol that the call instruction before `return_address` (file's symbol table) goes to by way of
     // the procedure linkage or global offset table; empty: none of those.
+    // The recorded function that the call instruction before `return_address` goes to directly; nullptr:
+    // none.
+    const FoundFunction* called_function(std::uint64_t return_address) const;
+    bool is_allocator() const;  // a library that defines malloc: libc, jemalloc
+
     std::string called_symbol(std::uint64_t return_address) const;
 
     std::uint32_t kernel_table = 0;  // number of its table in the kernel's `tables`
@@ -67,12 +74,14 @@ class CodeFile {
     std::optional<std::uint64_t> file_offset(std::uint64_t address) const;
     std::vector<std::byte> bytes_at(std::uint64_t address, std::size_t count) const;
     void choose_sites();
+    void choose_operator(FoundFunction& found, std::span<const std::byte> code, bool has_malloc) const;
 
     Descriptor file_;
     std::vector<std::byte> image_;
     std::vector<Segment> segments_;
     std::string build_id_;
     bool is_executable_ = false;
+    bool throws_ = false;  // it names what throws exceptions
     unwind::UnwindTable table_;
     std::vector<FoundFunction> functions_;  // by address
     std::vector<std::pair<std::uint64_t, std::string>>

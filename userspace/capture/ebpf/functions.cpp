@@ -88,10 +88,11 @@ Functions::Functions(const std::vector<std::pair<std::string, std::string>>& pai
         } else if (domain == kMmapDomain) {
             continue;
         }
-        function.wraps = domain == kOpencvDomain && listed.allocates;
         function.is_operator = symbol.starts_with("_Zn") || symbol.starts_with("_Zd");
-        function.rounds_size =
-            function.is_operator && listed.allocates && symbol.find("align_val_t") != symbol.npos;
+        function.aligned = function.is_operator && symbol.find("align_val_t") != symbol.npos;
+        function.may_throw = listed.allocates && function.is_operator;
+        if (domain == kOpencvDomain && listed.allocates) function.kind = UF_CALL_ASK;
+        if (domain == kOpencvDomain && !listed.allocates) continue;  // the free that it calls is probed
         by_symbol_[symbol] = function;
         if (domain == kMallocDomain && !function.is_operator) {
             for (const char* prefix : kPrefixes) by_symbol_[prefix + symbol] = function;
@@ -102,11 +103,23 @@ Functions::Functions(const std::vector<std::pair<std::string, std::string>>& pai
         function.kind = alias.kind;
         by_symbol_[alias.symbol] = function;
     }
+    Function unwinds;
+    unwinds.kind = UF_CALL_UNWIND;
+    for (const char* symbol :
+         {"_Unwind_RaiseException", "_Unwind_Resume_or_Rethrow", "_Unwind_ForcedUnwind"}) {
+        by_symbol_[symbol] = unwinds;
+    }
     for (const auto& [allocate, free] : pairs) {
         const auto domain = static_cast<std::uint32_t>(domains_.size());
         domains_.push_back(allocate + ":" + free);
-        by_symbol_[allocate] = {add_name(allocate, domain), UF_CALL_SIZE, true, false, false};
-        by_symbol_[free] = {add_name(free, domain), UF_CALL_FREE, false, false, false};
+        Function pair;
+        pair.index = add_name(allocate, domain);
+        pair.kind = UF_CALL_SIZE;
+        pair.wraps = pair.may_throw = true;
+        by_symbol_[allocate] = pair;
+        Function releases;
+        releases.index = add_name(free, domain);
+        by_symbol_[free] = releases;
     }
 }
 

@@ -18,7 +18,9 @@ struct Function {
     uf_call_kind kind = UF_CALL_FREE;
     bool wraps = false;        // silences what it calls: it may give another address than it got
     bool is_operator = false;  // operator new or delete: as a rule a thin layer on malloc or free
-    bool rounds_size = false;  // operator new with an alignment: asks malloc for more than the program did
+    bool may_throw = false;    // where its module throws at all, exceptions can leave it
+    bool aligned = false;      // an operator with an alignment: rounds the size up before it asks malloc
+    bool allocates() const { return kind < UF_CALL_FREE || kind == UF_CALL_ASK; }
 };
 
 class Functions {

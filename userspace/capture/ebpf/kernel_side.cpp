@@ -77,6 +77,8 @@ std::uint64_t effective_capabilities() {
     return 0;
 }
 
+constexpr std::uint64_t kSysAdmin = 1ull << 21;
+
 template <class Key, class Value, class Visit>
 void for_each_entry(int map, Visit visit) {
     constexpr std::uint32_t kBatch = 16384;
@@ -99,7 +101,7 @@ void for_each_entry(int map, Visit visit) {
 }  // namespace
 
 std::string kernel_obstacle() {
-    constexpr std::uint64_t kSysAdmin = 1ull << 21, kPerfmon = 1ull << 38, kBpf = 1ull << 39;
+    constexpr std::uint64_t kPerfmon = 1ull << 38, kBpf = 1ull << 39;
     const std::uint64_t have = effective_capabilities();
     if (!(have & kSysAdmin)) {
         std::string missing;
@@ -117,47 +119,28 @@ std::string kernel_obstacle() {
     return {};
 }
 
+bool may_restore_returns() {
+    return (effective_capabilities() & kSysAdmin) != 0;
+}
+
+std::string advice_on(const std::string& obstacle) {
+    return obstacle.starts_with("it needs") ? "run as root, or give unfreed the capability (setcap)"
+                                            : "use a kernel that has it, or `unfreed run --backend preload`";
+}
+
 KernelSide::KernelSide(const CaptureSettings& settings) {
     if (const std::string obstacle = kernel_obstacle(); !obstacle.empty()) {
-        throw Error("the ebpf backend", obstacle,
-                    obstacle.starts_with("it needs")
-                        ? "run as root, or give unfreed the capability (setcap)"
-                        : "use a kernel that has it, or `unfreed run` with a shim");
+        throw Error("the ebpf backend", obstacle, advice_on(obstacle));
     }
     const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
     setrlimit(RLIMIT_MEMLOCK, &unlimited);  // counts for BPF before Linux 5.11 only
 
     libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
-    int error = 0;
-    // With sessions first; a kernel before 6.13 refuses them.
-    for (const bool sessions : {true, false}) {
-        libbpf_set_print(sessions ? quiet : keep_complaint);
-        last_complaint.clear();
-        programs_ = probes__open();
-        if (programs_ == nullptr) {
-            error = errno;
-            continue;
-        }
-        bpf_program__set_autoload(programs_->progs.allocate, sessions);
-        bpf_program__set_autoload(programs_->progs.call_entry, !sessions);
-        bpf_program__set_autoload(programs_->progs.call_return, !sessions);
-        if (sessions) {
-            bpf_program__set_expected_attach_type(programs_->progs.allocate, kUprobeSession);
-            bpf_program__set_expected_attach_type(programs_->progs.release, kUprobeMulti);
-        }
-        const int processors = libbpf_num_possible_cpus();
-        bpf_map__set_max_entries(
-            programs_->maps.scratches,
-            static_cast<std::uint32_t>(std::max(processors, 1)) * UF_BPF_SCRATCH_PER_CPU);
-        bpf_map__set_max_entries(programs_->maps.live, 1u << 22);
-        error = -probes__load(programs_);
-        if (error == 0) {
-            sessions_ = sessions;
-            break;
-        }
-        probes__destroy(programs_);
-        programs_ = nullptr;
-    }
+    // What newer kernels, or kernels that are not locked down, have is tried first.
+    int error = load(true, true);
+    if (error != 0) error = load(true, false);
+    if (error != 0) error = load(false, true);
+    if (error != 0) error = load(false, false);
     libbpf_set_print(quiet);
     if (programs_ == nullptr) {
         throw Error(
@@ -194,6 +177,37 @@ KernelSide::KernelSide(const CaptureSettings& settings) {
     }
 }
 
+int KernelSide::load(bool sessions, bool restores_returns) {
+    libbpf_set_print(keep_complaint);
+    last_complaint.clear();
+    programs_ = probes__open();
+    if (programs_ == nullptr) return errno;
+    bpf_program__set_autoload(programs_->progs.allocate, sessions);
+    bpf_program__set_autoload(programs_->progs.call_entry, !sessions);
+    bpf_program__set_autoload(programs_->progs.call_return, !sessions);
+    bpf_program__set_autoload(programs_->progs.unwind, restores_returns);
+    if (sessions) {
+        bpf_program__set_expected_attach_type(programs_->progs.allocate, kUprobeSession);
+        for (bpf_program* const program :
+             {programs_->progs.release, programs_->progs.ask, programs_->progs.unwind}) {
+            bpf_program__set_expected_attach_type(program, kUprobeMulti);
+        }
+    }
+    const int processors = libbpf_num_possible_cpus();
+    bpf_map__set_max_entries(programs_->maps.scratches,
+                             static_cast<std::uint32_t>(std::max(processors, 1)) * UF_BPF_SCRATCH_PER_CPU);
+    bpf_map__set_max_entries(programs_->maps.live, 1u << 22);
+    const int error = -probes__load(programs_);
+    if (error == 0) {
+        sessions_ = sessions;
+        restores_returns_ = restores_returns;
+        return 0;
+    }
+    probes__destroy(programs_);
+    programs_ = nullptr;
+    return error;
+}
+
 KernelSide::~KernelSide() {
     stop();
     stacks_.reset();
@@ -205,24 +219,27 @@ void KernelSide::stop() {
     tracepoints_.clear();
 }
 
-void KernelSide::attach(pid_t pid, int file, std::span<const Probe> allocating,
-                        std::span<const Probe> freeing, std::vector<Descriptor>& links) const {
+void KernelSide::attach(pid_t pid, int file, const Probes& probes, std::vector<Descriptor>& links) const {
     // The kernel's own link to the open file: leads to it in any root, and when it is deleted.
     const std::string path = fmt::format("/proc/self/fd/{}", file);
-    const auto attach_all = [&](bpf_program* program, bpf_attach_type type, std::span<const Probe> probes) {
-        if (probes.empty()) return;
-        Descriptor link(create_multi_link(bpf_program__fd(program), type, pid, path, probes));
+    const auto attach_all = [&](bpf_program* program, std::span<const Probe> all) {
+        if (all.empty() || !bpf_program__autoload(program)) return;
+        if (!sessions_) return attach_one_by_one(pid, path, all, bpf_program__fd(program), false, links);
+        const bool session = program == programs_->progs.allocate;
+        Descriptor link(create_multi_link(bpf_program__fd(program), session ? kUprobeSession : kUprobeMulti,
+                                          pid, path, all));
         if (!link) cannot_attach(errno);
         links.push_back(std::move(link));
     };
-    if (sessions_) {
-        attach_all(programs_->progs.allocate, kUprobeSession, allocating);
-        attach_all(programs_->progs.release, kUprobeMulti, freeing);
-        return;
-    }
-    attach_one_by_one(pid, path, allocating, bpf_program__fd(programs_->progs.call_return), true, links);
-    attach_one_by_one(pid, path, allocating, bpf_program__fd(programs_->progs.call_entry), false, links);
-    attach_one_by_one(pid, path, freeing, bpf_program__fd(programs_->progs.release), false, links);
+    // Freeing first: a block that was recorded must not miss its free.
+    attach_all(programs_->progs.unwind, probes.unwinding);
+    attach_all(programs_->progs.release, probes.freeing);
+    attach_all(programs_->progs.ask, probes.asking);
+    if (sessions_) return attach_all(programs_->progs.allocate, probes.allocating);
+    attach_one_by_one(pid, path, probes.allocating, bpf_program__fd(programs_->progs.call_return), true,
+                      links);
+    attach_one_by_one(pid, path, probes.allocating, bpf_program__fd(programs_->progs.call_entry), false,
+                      links);
 }
 
 uf_control& KernelSide::control() const {
@@ -235,6 +252,11 @@ void KernelSide::set_slot(std::uint32_t slot, const uf_slot& value) const {
 
 void KernelSide::set_code(std::uint32_t slot, const uf_code& value) const {
     bpf_map_update_elem(bpf_map__fd(programs_->maps.codes), &slot, &value, BPF_ANY);
+}
+
+void KernelSide::set_layers(std::uint32_t slot, bool layers) const {
+    const std::uint32_t value = layers ? 1 : 0;
+    bpf_map_update_elem(bpf_map__fd(programs_->maps.layers), &slot, &value, BPF_ANY);
 }
 
 void KernelSide::set_pid(pid_t pid, std::uint32_t slot) const {

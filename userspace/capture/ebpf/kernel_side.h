@@ -35,15 +35,26 @@ class KernelSide {
 
     // Probes in one file, in one process: functions that allocate (entry and return), functions that free.
     // They live as long as the descriptors that are appended to `links`. Error when the kernel refuses.
-    void attach(pid_t pid, int file, std::span<const Probe> allocating, std::span<const Probe> freeing,
-                std::vector<Descriptor>& links) const;
+    struct Probes {
+        std::vector<Probe> allocating, freeing, asking, unwinding;
+        bool empty() const {
+            return allocating.empty() && freeing.empty() && asking.empty() && unwinding.empty();
+        }
+    };
+    void attach(pid_t pid, int file, const Probes& probes, std::vector<Descriptor>& links) const;
 
     // No more events: what is attached besides the links goes.
     void stop();
 
+    // Can the return of a function be probed that may throw? An exception cannot pass the trampoline that the
+    // kernel puts in the return address's place, so it must be put back first: writing to user memory is an
+    // administrator's, and forbidden where the kernel is locked down.
+    bool restores_returns() const { return restores_returns_; }
+
     uf_control& control() const;
     void set_slot(std::uint32_t slot, const uf_slot& value) const;
     void set_code(std::uint32_t slot, const uf_code& value) const;
+    void set_layers(std::uint32_t slot, bool layers) const;
     void set_pid(pid_t pid, std::uint32_t slot) const;
     void forget_pid(pid_t pid) const;
     void set_ranges(std::uint32_t first, std::span<const uf_range> ranges) const;
@@ -75,6 +86,8 @@ class KernelSide {
     };
     probes* programs_ = nullptr;
     std::vector<std::unique_ptr<bpf_link, DestroyLink>> tracepoints_;
+    int load(bool sessions, bool restores_returns);
+    bool restores_returns_ = false;
     bool sessions_ = false;  // the kernel has uprobe_multi with sessions; else one by one
     std::unique_ptr<ring_buffer, FreeRing> stacks_;
     std::unique_ptr<ring_buffer, FreeRing> events_;
@@ -84,5 +97,6 @@ class KernelSide {
 
 // Why the ebpf backend cannot work here, as a clause; empty: it can as far as can be seen without trying.
 std::string kernel_obstacle();
+std::string advice_on(const std::string& obstacle);
 
 }  // namespace unfreed::ebpf

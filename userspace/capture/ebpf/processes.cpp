@@ -116,21 +116,32 @@ void Processes::expect_exec(pid_t pid, const std::string& executable) {
 
 bool Processes::probe(Traced& traced, const CodeFile& file) {
     if (!traced.probed.insert(&file).second) return false;
-    std::vector<Probe> allocating, freeing;
+    KernelSide::Probes probes;
+    bool layers = false;
     for (const FoundFunction& found : file.functions()) {
-        if (!found.probed) continue;
         const Function& function = found.function;
+        if (!found.probed) continue;
+        if (found.may_throw && !kernel_.restores_returns()) {
+            unsafe_.insert(functions_.names()[function.index] + " of " +
+                           (file.build_id().empty() ? "a file" : file.build_id()));
+            continue;
+        }
         std::uint64_t cookie = UF_COOKIE(traced.slot, function.index, function.kind);
         if (function.wraps) cookie |= UF_COOKIE_WRAPS;
         if (found.at_entry) cookie |= UF_COOKIE_AT_ENTRY;
-        (function.kind == UF_CALL_FREE ? freeing : allocating).push_back({found.probe_offset, cookie});
-        traced.wraps = traced.wraps || function.wraps;
+        if (function.kind == UF_CALL_ASK)
+            cookie |= std::min<std::uint64_t>(found.size, 1u << 21) << UF_COOKIE_CODE_SHIFT;
+        auto& list = function.kind == UF_CALL_FREE     ? probes.freeing
+                     : function.kind == UF_CALL_ASK    ? probes.asking
+                     : function.kind == UF_CALL_UNWIND ? probes.unwinding
+                                                       : probes.allocating;
+        list.push_back({found.probe_offset, cookie});
+        layers = layers || function.wraps || function.kind == UF_CALL_ASK;
     }
-    if (allocating.empty() && freeing.empty()) return false;
-    // Freeing first: a block that was recorded must not miss its free.
-    kernel_.attach(traced.pid, file.descriptor(), {}, freeing, traced.links);
-    kernel_.attach(traced.pid, file.descriptor(), allocating, {}, traced.links);
-    return true;
+    if (probes.empty()) return false;
+    if (layers) kernel_.set_layers(traced.slot, true);
+    kernel_.attach(traced.pid, file.descriptor(), probes, traced.links);
+    return !probes.allocating.empty();
 }
 
 void Processes::refresh(Traced& traced, bool first) {
@@ -191,10 +202,7 @@ void Processes::refresh(Traced& traced, bool first) {
     for (const CodeModule& module : image.modules) {
         if (module.file != nullptr) new_probes = probe(traced, *module.file) || new_probes;
     }
-    if (new_probes) {
-        publish(traced);  // wraps
-        if (!first) image.late = true;
-    }
+    if (new_probes && !first) image.late = true;
 }
 
 // The kernel's view of the code: new ranges beside the old ones, then the switch to them.
@@ -217,8 +225,7 @@ void Processes::publish(Traced& traced) {
     kernel_.set_ranges(window->first, ranges);
     const std::uint32_t generation =
         __atomic_add_fetch(&kernel_.control().last_generation, 1, __ATOMIC_RELAXED);
-    kernel_.set_code(traced.slot, {image.id, generation, window->first, window->count, traced.wraps ? 1u : 0u,
-                                   image.fresh_seen});
+    kernel_.set_code(traced.slot, {image.id, generation, window->first, window->count, 0, image.fresh_seen});
     ranges_.give_back(std::exchange(traced.window, *window));
 }
 
@@ -292,6 +299,7 @@ void Processes::end(Traced& traced) {
     kernel_.forget_pid(traced.pid);
     kernel_.set_slot(traced.slot, {0, 0});
     kernel_.set_code(traced.slot, {});
+    kernel_.set_layers(traced.slot, false);
     ranges_.give_back(traced.window);
     slots_[traced.slot] = false;
     if (traced.image == nullptr) return;
@@ -352,6 +360,11 @@ void Processes::write(Snapshot& into) {
             {"processes or libraries that ran a moment before their probes were live (what they "
              "allocated in it is missing)",
              late});
+    }
+    for (const std::string& name : unsafe_) {
+        into.notes.push_back(
+            "not recorded: " + name +
+            " (it may throw, and this kernel is locked down so that its return cannot be probed)");
     }
     if (unprobed_ != 0) into.losses.push_back({"child processes that could not be followed", unprobed_});
 }

@@ -57,7 +57,6 @@ class Processes {
         Descriptor pidfd;
         std::vector<Descriptor> links;
         std::set<const CodeFile*> probed;
-        bool wraps = false;
         ProcessImage* image = nullptr;
         RangeSpace::Window window;
     };
@@ -83,6 +82,7 @@ class Processes {
     std::vector<Process> processes_;
     std::vector<Module> modules_;
     std::map<ProcessIndex, Descriptor> awaited_;  // ended, but how is not known yet: their pidfds
+    std::set<std::string> unsafe_;                // functions left alone: see KernelSide::restores_returns()
     std::uint64_t unprobed_ = 0;                  // children that could not be followed
 };
 
