@@ -70,6 +70,36 @@ class Ends(harness.Case):
             for page in pages.values():
                 self.assertLessEqual(page.blocks, page.ever_blocks + 5)
 
+    def memory_cgroup(self, limit):
+        """A new memory cgroup's file of processes; skips where there can be none."""
+        self.need_root()
+        for root, name in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
+            group = f"{root}/{self.folder.name}"
+            try:
+                os.mkdir(group)
+            except OSError:
+                continue
+            self.addCleanup(os.rmdir, group)
+            try:
+                with open(f"{group}/{name}", "w") as file:
+                    file.write(str(limit))
+                return f"{group}/cgroup.procs"
+            except OSError:
+                continue
+        self.skipTest("no memory cgroup can be made here")
+
+    def test_out_of_memory_killer(self):
+        group = self.memory_cgroup(64 << 20)
+        ended = self.trace([self.tool("sh"), "-c", 'echo $$ > "$1" && exec "$2" "$3"', "sh", group,
+                            self.program("memory_hog"), self.path("books")])
+        self.assert_ended(ended, 128 + signal.SIGKILL, out="")
+        pid, books = harness.read_books(self.path("books"))
+        found = harness.pages_of(self.profile(), pid)["hog", "malloc"]
+        self.assertIn(found.blocks - books["hog", "malloc"].blocks, (0, 1))
+        self.assertGreater(found.blocks, 10)
+        self.assertEqual(found.bytes, found.blocks << 20)
+        self.assert_nothing_lost(self.profile())
+
     def child_at_work(self, pid):
         """The process id of `pid`'s child once it has five threads."""
         with open(f"/proc/{pid}/task/{pid}/children") as file:

@@ -70,23 +70,20 @@ class Live(harness.Case):
     def test_a_program_killed_under_load_leaves_a_true_profile(self):
         """Threads at work while snapshots are taken: every one is whole, and what does not change is right in it."""
         process = self.start(self.run_command([self.program("ledger"), self.path("books"), "return", "100000000"]))
+        children = f"/proc/{process.pid}/task/{process.pid}/children"
+
+        def first_child():
+            with open(children) as file:
+                return file.read().split()[:1]
+
+        pid = int(self.wait_until(first_child, "the command is started")[0])  # unfreed minds signals from before that
         for number in range(1, 6):
+            os.kill(process.pid, signal.SIGUSR1)
             name = f"profile.{number:04}"
-
-            def asked():
-                os.kill(process.pid, signal.SIGUSR1)
-                return (self.folder / name).exists()
-
-            # Each signal asks for one more; the first may come before unfreed listens, so wait for the child.
-            if number == 1:
-                self.wait_until(lambda: os.path.exists(f"/proc/{process.pid}/task/{process.pid}/children")
-                                and open(f"/proc/{process.pid}/task/{process.pid}/children").read().strip(), "a child")
-            self.wait_until(asked, name)
-            profile = self.profile(name)
-            for sample in profile.samples:
+            self.wait_for_file(name)
+            for sample in self.profile(name).samples:
                 self.assertGreaterEqual(sample.inuse_objects, 0)
                 self.assertGreaterEqual(sample.inuse_space, 0)
-        pid = int(open(f"/proc/{process.pid}/task/{process.pid}/children").read().split()[0])
         os.kill(pid, signal.SIGKILL)
         self.assert_ended(self.finish(process), 128 + signal.SIGKILL, out="")
         self.assertEqual(harness.pages_of(self.profile(), pid)["static_object", "malloc"].numbers, (1, 333, 1, 333))
