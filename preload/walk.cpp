@@ -138,6 +138,9 @@ __attribute__((noinline)) StepEnd step_fully(Walk* walk, int index, Frame* next,
         return StepEnd::kTooManyChecks;
     bool rbp_live = (registers.live & 1u << kRbpRegister) != 0;
     if (!rbp_live && registers.location[kRbpRegister] == 0) return StepEnd::kNeedsRegisters;
+    // The trampoline that a handler returns to was never called: its own address names it, not the byte
+    // before.
+    if (registers.exact) walk->frames->frame[index].node_pc |= UF_PC_EXACT;
     next->pc = registers.r[kReturnAddress] | (registers.exact ? UF_PC_EXACT : 0);
     next->sp = registers.r[kRspRegister];
     next->rbp_location = rbp_live ? kInRegister : registers.location[kRbpRegister];
@@ -276,6 +279,7 @@ __attribute__((noinline)) StepEnd walk_all(Walk* walk, const Place& at) {
         if (found) {
             Step outcome = full_step(registers, &object, memory);
             if (outcome != Step::kStepped) return end_of(outcome);
+            if (!inside && registers.exact) frames->frame[frames->count - 1].node_pc |= UF_PC_EXACT;
         } else {
             if (!frame_pointer_step(registers, memory)) return StepEnd::kNoRule;
             walk->by_frame_pointer = true;
