@@ -28,7 +28,8 @@ std::vector<std::uint32_t> name_frames(const Snapshot& snapshot, Namer& namer, c
         FrameIndex frame;
         std::uint64_t address;
     };
-    const ModuleGroups groups = group_modules(snapshot.modules);
+    const ModuleGroups groups = group_modules(
+        snapshot.modules, snapshot.processes.empty() ? std::string_view() : snapshot.processes[0].executable);
     std::vector<std::uint32_t> location_of(snapshot.frames.size(), kShimFrame);
     std::vector<std::uint32_t> function_location(snapshot.functions.size(), kNone);
     std::uint32_t unknown = kNone;

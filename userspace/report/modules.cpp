@@ -1,7 +1,7 @@
 #include "userspace/report/modules.h"
 
+#include <algorithm>
 #include <string>
-#include <string_view>
 #include <unordered_map>
 
 namespace unfreed {
@@ -20,9 +20,16 @@ std::string identity(const Module& module) {
 
 }  // namespace
 
-ModuleGroups group_modules(const std::vector<Module>& modules) {
+ModuleGroups group_modules(const std::vector<Module>& modules, std::string_view executable) {
     ModuleGroups groups;
     std::unordered_map<std::string, std::uint32_t> known;
+    const auto main = std::find_if(modules.begin(), modules.end(), [&](const Module& module) {
+        return !executable.empty() && module.path == executable;
+    });
+    if (main != modules.end()) {
+        known.emplace(identity(*main), 0);
+        groups.first.push_back(static_cast<ModuleIndex>(main - modules.begin()));
+    }
     for (ModuleIndex i = 0; i < modules.size(); ++i) {
         const auto next = static_cast<std::uint32_t>(groups.first.size());
         const auto [entry, is_new] = known.emplace(identity(modules[i]), next);

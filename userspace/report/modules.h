@@ -2,6 +2,7 @@
 // with the addresses of the first process that mapped it.
 #pragma once
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "userspace/snapshot/snapshot.h"
@@ -13,7 +14,8 @@ struct ModuleGroups {
     std::vector<ModuleIndex> first;       // by group: the module that speaks for it
 };
 
-ModuleGroups group_modules(const std::vector<Module>& modules);
+// `executable`: the command's own file, which becomes the first group, as pprof wants its mapping to be.
+ModuleGroups group_modules(const std::vector<Module>& modules, std::string_view executable);
 
 // Our own shim: its frames never show.
 bool is_shim(const Module& module);

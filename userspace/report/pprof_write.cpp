@@ -93,6 +93,9 @@ class PprofWriter {
         for (const auto& [type, unit] : kSampleTypes) {
             value_type(ProfileField::kSampleType, type, unit);
         }
+        if (!profile_.mappings.empty()) {
+            mappings_(0);  // pprof takes the first mapping for the program's own
+        }
         write_samples();
         write_locations();
         write_mappings();

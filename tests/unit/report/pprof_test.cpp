@@ -124,6 +124,22 @@ TEST_CASE("go tool pprof reads the same totals, paths and labels") {
     CHECK_THAT(raw, Catch::Contains("lost: 7 blocks not recorded"));
 }
 
+TEST_CASE("go tool pprof calls the profile by the command's own file, whichever allocated first") {
+    if (output_of("go version 2>/dev/null").empty()) {
+        WARN("skipped: there is no go");
+        return;
+    }
+    const TemporaryFolder folder;
+    SnapshotMaker maker;
+    const auto library = maker.module("/nowhere/lib.so", 0x7000000);
+    const auto app = maker.module("/nowhere/app", 0x400000);
+    maker.sample(maker.path({maker.call(library, 0x11), maker.function("malloc")}), 1, 8);
+    maker.sample(maker.path({maker.call(app, 0x11), maker.function("malloc")}), 1, 8);
+    write_pprof(maker.profile(), folder / "p");
+    CHECK_THAT(output_of("HOME=" + folder / "" + " go tool pprof -symbolize=none -top " + folder / "p 2>&1"),
+               Catch::Contains("File: app"));
+}
+
 TEST_CASE("a profile that go tool pprof wrote is read") {
     if (output_of("go version 2>/dev/null").empty()) {
         WARN("skipped: there is no go");
