@@ -108,6 +108,10 @@ class Errors(harness.Case):
     def test_program_with_its_own_malloc(self):
         self.check_cannot_run(self.program("own_malloc"), 125, "malloc")
 
+    def test_program_built_with_address_sanitizer(self):
+        """It would end at once with ours in front of its own library."""
+        self.check_cannot_run(self.program("address_sanitized"), 125, "AddressSanitizer")
+
     def test_script_without_an_interpreter(self):
         self.check_cannot_run(self.executable("script", b"#!/no/such/interpreter\n"), 126, "/no/such/interpreter")
 

@@ -97,6 +97,7 @@ struct ElfFacts {
     std::string loader;  // PT_INTERP; empty: none
     bool is_loader = false;
     bool defines_malloc = false;
+    bool needs_asan = false;  // links AddressSanitizer's library, which ends a program whose first it is not
 };
 
 bool table_defines_malloc(Elf* elf, Elf_Scn* section, const GElf_Shdr& header) {
@@ -138,9 +139,13 @@ ElfFacts read_elf_facts(Elf* elf) {
         GElf_Dyn entry;
         for (int i = 0; data != nullptr && gelf_getdyn(data, i, &entry) != nullptr && entry.d_tag != DT_NULL;
              ++i) {
-            if (entry.d_tag != DT_SONAME) continue;
-            const char* name = elf_strptr(elf, header.sh_link, entry.d_un.d_val);
-            facts.is_loader = name != nullptr && std::string_view(name).starts_with("ld-linux");
+            if (entry.d_tag != DT_SONAME && entry.d_tag != DT_NEEDED) continue;
+            const char* text = elf_strptr(elf, header.sh_link, entry.d_un.d_val);
+            const std::string_view name = text == nullptr ? "" : text;
+            if (entry.d_tag == DT_SONAME)
+                facts.is_loader = name.starts_with("ld-linux");
+            else if (name.starts_with("libasan.so") || name.starts_with("libclang_rt.asan"))
+                facts.needs_asan = true;
         }
     }
     return facts;
@@ -180,6 +185,9 @@ void inspect_binary(Program& program) {
         program.preload_obstacle = "it gains privileges when it starts (setuid, setgid or file capabilities)";
     else if (facts.defines_malloc)
         program.preload_obstacle = "it defines its own malloc";
+    else if (facts.needs_asan)
+        program.preload_obstacle =
+            "it is built with AddressSanitizer, which lets no library come before its own";
 }
 
 }  // namespace
