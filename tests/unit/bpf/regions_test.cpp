@@ -1,0 +1,70 @@
+#include "userspace/capture/ebpf/regions.h"
+
+#include <catch2/catch.hpp>
+#include <utility>
+
+namespace {
+using unfreed::ebpf::Regions;
+constexpr std::uint64_t kPage = 4096;
+constexpr std::uint64_t kAt = 0x10000;
+
+// (regions, bytes)
+std::pair<int, std::uint64_t> sum(const Regions& regions) {
+    std::pair<int, std::uint64_t> all{0, 0};
+    regions.for_each([&](const Regions::Region&, std::uint64_t bytes) {
+        ++all.first;
+        all.second += bytes;
+    });
+    return all;
+}
+Regions mapped(std::uint64_t bytes) {
+    Regions regions;
+    regions.map(kAt, bytes, false, 1, 0);
+    return regions;
+}
+
+}  // namespace
+
+TEST_CASE("a mapping counts the bytes that were asked for") {
+    CHECK(sum(mapped(kPage + 1)) == std::pair(1, kPage + 1));
+}
+
+TEST_CASE("unmapping takes whole pages") {
+    auto regions = mapped(4 * kPage);
+    CHECK(regions.unmap(kAt, 1).size() == 1);
+    CHECK(sum(regions) == std::pair(1, 3 * kPage));
+}
+
+TEST_CASE("unmapping the middle leaves two") {
+    auto regions = mapped(4 * kPage);
+    regions.unmap(kAt + kPage, kPage);
+    CHECK(sum(regions) == std::pair(2, 3 * kPage));
+    CHECK(regions.unmap(kAt, 4 * kPage).size() == 2);
+    CHECK(sum(regions) == std::pair(0, std::uint64_t{0}));
+}
+
+TEST_CASE("unmapping what is not known changes nothing") {
+    auto regions = mapped(kPage);
+    CHECK(regions.unmap(kAt + kPage, 100 * kPage).empty());
+    CHECK(regions.unmap(0, kAt).empty());
+    CHECK(sum(regions) == std::pair(1, kPage));
+}
+
+TEST_CASE("a mapping in another one's place replaces that part of it") {
+    auto regions = mapped(4 * kPage);
+    regions.map(kAt + kPage, 2 * kPage, false, 2, 0);
+    CHECK(sum(regions) == std::pair(3, 4 * kPage));
+}
+
+TEST_CASE("reserved addresses are no memory until they are opened") {
+    Regions regions;
+    regions.map(kAt, 8 * kPage, true, 1, 0);
+    CHECK(sum(regions).second == 0);
+    const auto opened = regions.protect(kAt + kPage, 2 * kPage, false, 5);
+    REQUIRE(opened.size() == 1);
+    CHECK(opened[0].bytes == 2 * kPage);
+    CHECK(sum(regions) == std::pair(1, 2 * kPage));
+    CHECK(regions.protect(kAt + kPage, 2 * kPage, false, 6).empty());
+    regions.protect(kAt + kPage, kPage, true, 7);
+    CHECK(sum(regions) == std::pair(1, kPage));
+}
