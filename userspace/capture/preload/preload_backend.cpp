@@ -107,9 +107,11 @@ void PreloadBackend::retire(Place living, const std::string& end) {
     Process& process = ended_.processes[living->index];
     process.end = end;
     // What is recorded of it is the state at that exec.
-    if (!living->untraced_image.empty() && !end.starts_with(kReplaced))
+    if (!living->untraced_image.empty() && !end.starts_with(kReplaced)) {
         process.end +=
             fmt::format(", as {} after an exec that could not be followed", living->untraced_image);
+        ++unfollowed_;
+    }
     // The shim's first word in its table is the root of the call paths.
     if (living->table.header().node_count == 0) ++unmapped_;
     append_table(living->table, living->index, elapsed_seconds(), ended_);
@@ -186,6 +188,9 @@ Snapshot PreloadBackend::snapshot(bool last) {
     module_files_.name_kept(snapshot);
     snapshot.sample_bytes = settings_.sample_bytes;
     snapshot.depth = settings_.depth;
+    if (unfollowed_ != 0)
+        snapshot.losses.push_back(
+            {"processes not recorded any more: an exec that unfreed's library did not survive", unfollowed_});
     if (unmapped_ != 0)
         snapshot.notes.push_back(fmt::format(
             "{} processes were not recorded: their memory limits have no room for unfreed's table",

@@ -75,7 +75,8 @@ class PreloadBackend final : public Backend {
     pid_t command_ = -1;
     bool command_ended_ = false;
     bool recording_ = true;
-    std::uint64_t unmapped_ = 0;  // processes that ended without having used their table
+    std::uint64_t unfollowed_ = 0;  // processes that ended as a program without the shim
+    std::uint64_t unmapped_ = 0;    // processes that ended without having used their table
 };
 
 }  // namespace unfreed
