@@ -121,7 +121,7 @@ void add_check_command(CLI::App& app, Verb& chosen) {
     size("--max-growth", options->max_growth, "with --baseline: by no more than that")->needs(baseline);
     verb->add_option("--top", options->top, "guilty call paths to list; default: 5")
         ->type_name("N")
-        ->check(CLI::PositiveNumber);
+        ->check(CLI::Range(1, 1'000'000'000).description(""));
     add_filter_options(*verb, options->filter);
     verb->callback([options, &chosen] {
         chosen = [options] {

@@ -62,7 +62,7 @@ void add_report_options(CLI::App& app, ReportOptions& options) {
         ->check(CLI::IsMember({"inuse_space", "inuse_objects", "alloc_space", "alloc_objects"}));
     app.add_option("--top", options.top, "call paths to list; default: 10 in text, all elsewhere")
         ->type_name("N")
-        ->check(CLI::PositiveNumber);
+        ->check(CLI::Range(1, 1'000'000'000).description(""));
     app.add_option("-o,--output", options.output, "where to write; default: standard output")
         ->type_name("FILE");
     add_filter_options(app, options.filter);

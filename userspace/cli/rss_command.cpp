@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -53,7 +54,7 @@ void add_rss_command(CLI::App& app, Verb& chosen) {
     auto options = std::make_shared<RssOptions>();
     verb->add_option("pid", options->processes, "processes; of several, pages that they share count once")
         ->required()
-        ->check(CLI::PositiveNumber);
+        ->check(CLI::Range(1, std::numeric_limits<pid_t>::max()).description(""));
     verb->add_flag("--tree", options->tree, "their children too");
     verb->callback([options, &chosen] { chosen = [options] { return rss_of(*options); }; });
 }
