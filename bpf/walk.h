@@ -58,6 +58,24 @@ UF_INLINE enum uf_end uf_step_over_signal(void* memory, struct uf_frame* frame) 
     return UF_END_NONE;
 }
 
+/* From C to the goroutine that called it: another stack, at lower addresses as a rule. */
+UF_INLINE enum uf_end uf_step_to_goroutine(void* memory, struct uf_frame* frame, struct uf_rule rule) {
+    const uint64_t sp = frame->at.sp;
+    uint64_t goroutine, depth, stack_end, pc;
+    if (uf_read_word(memory, sp + UF_GO_CALL_DEPTH(rule.cfa), &depth) ||
+        uf_read_word(memory, sp + (uint64_t)((int64_t)rule.rbp * 8), &goroutine) ||
+        uf_read_word(memory, goroutine + UF_GO_CALL_STACK_END(rule.cfa), &stack_end) ||
+        uf_read_word(memory, stack_end - depth, &pc)) {
+        return UF_END_UNREADABLE;
+    }
+    if (pc == 0) return UF_END_REACHED;
+    frame->at.pc = pc;
+    frame->at.sp = stack_end - depth + 8;
+    frame->slot = stack_end - depth;
+    frame->exact = 0;
+    return UF_END_NONE;
+}
+
 UF_INLINE enum uf_end uf_step(void* memory, struct uf_frame* frame, struct uf_rule rule) {
     const unsigned cfa_kind = rule.kind & 0x0f;
     const unsigned rbp_kind = rule.kind >> 4;
@@ -75,6 +93,8 @@ UF_INLINE enum uf_end uf_step(void* memory, struct uf_frame* frame, struct uf_ru
         return UF_END_REACHED;
     } else if (cfa_kind == UF_CFA_SIGNAL) {
         return uf_step_over_signal(memory, frame);
+    } else if (cfa_kind == UF_CFA_GO_CALL) {
+        return uf_step_to_goroutine(memory, frame, rule);
     } else if (cfa_kind == UF_CFA_RBP_DEREF) {
         if (uf_read_word(memory, frame->at.bp + cfa_offset, &cfa)) return UF_END_UNREADABLE;
     } else if (cfa_kind == UF_CFA_RSP_DEREF8) {

@@ -22,7 +22,15 @@ enum uf_cfa_kind {
     UF_CFA_SIGNAL = 6,      /* the kernel's rt_sigframe: every register lies in it, at rsp + UF_SIGFRAME_x */
     UF_CFA_END = 7,         /* the outermost frame: it has no return address */
     UF_CFA_UNSUPPORTED = 8, /* a rule that a row cannot express */
+    UF_CFA_GO_CALL = 9,     /* runtime.asmcgocall: the caller is on its goroutine's stack, see UF_GO_CALL_x */
 };
+
+/* UF_CFA_GO_CALL keeps on the thread's stack the goroutine, at rsp + rbp, and how far its stack pointer was
+ * from its stack's end, at rsp + the low byte of cfa; the goroutine has the stack's end at the high byte of
+ * cfa. All in 8-byte units. The stack may have moved meanwhile; the caller's rbp is the callee's. */
+#define UF_GO_CALL_CFA(depth, stack_end) ((int16_t)((depth) | (stack_end) << 8))
+#define UF_GO_CALL_DEPTH(cfa) ((uint64_t)((cfa)&0xff) * 8)
+#define UF_GO_CALL_STACK_END(cfa) ((uint64_t)((cfa) >> 8 & 0xff) * 8)
 
 /* Where the caller's rbp is: high four bits of `kind`. */
 enum uf_rbp_kind {

@@ -9,6 +9,8 @@ constexpr unsigned kPointer = 8;
 // Fields of a record after its entry, in order (type _func); each 32 bits.
 enum Field { kName = 1, kArgs, kDeferReturn, kPcsp, kPcfile, kPcln, kNpcdata, kUnit, kStartLine };
 
+constexpr std::uint8_t kSetsSp = 2;  // funcFlag_SPWRITE (symtab.go), in the byte after the function's id
+
 std::optional<LineTable::Layout> layout_of(std::uint32_t magic) {
     switch (magic) {
         case 0xfffffffb:
@@ -115,10 +117,15 @@ std::optional<LineTable::Function> LineTable::function(std::uint64_t index) cons
     const auto read = [&](Field which) { return number_at<std::uint32_t>(found.record, field(which)); };
     if (!read(kNpcdata)) return std::nullopt;
     found.name = *read(kName);
+    found.pcsp = *read(kPcsp);
     found.pcfile = *read(kPcfile);
     found.pcln = *read(kPcln);
     found.npcdata = *read(kNpcdata);
-    if (layout_ != Layout::kGo12) found.unit = read(kUnit).value_or(0);
+    if (layout_ != Layout::kGo12) {
+        found.unit = read(kUnit).value_or(0);
+        const unsigned flags = field(layout_ == Layout::kGo120 ? kStartLine + 1 : kUnit + 1) + 1;
+        found.sets_sp = (number_at<std::uint8_t>(found.record, flags).value_or(0) & kSetsSp) != 0;
+    }
     if (layout_ == Layout::kGo120) found.start_line = read(kStartLine).value_or(0);
     return found;
 }
@@ -142,22 +149,43 @@ std::string_view LineTable::name(std::uint32_t name_offset) const {
     return string_at(tail(whole_, part_offset_[kNames]), name_offset);
 }
 
-std::optional<std::int32_t> LineTable::value(const Function& function, std::uint32_t table,
-                                             std::uint64_t address) const {
-    if (table == 0) return std::nullopt;
-    Bytes runs = tail(whole_, part_offset_[kValues]);
-    runs = tail(runs, table);
+template <typename Each>
+void LineTable::runs(const Function& function, std::uint32_t table, Each each) const {
+    if (table == 0) return;
+    Bytes bytes = tail(whole_, part_offset_[kValues]);
+    bytes = tail(bytes, table);
     std::uint64_t pc = function.entry;
     std::uint32_t value = UINT32_MAX;  // -1; unsigned, so that a damaged table wraps
     for (bool first = true;; first = false) {
-        const auto change = next_number(runs);
-        if (!change || (*change == 0 && !first)) return std::nullopt;
-        const auto length = next_number(runs);
-        if (!length) return std::nullopt;
+        const auto change = next_number(bytes);
+        if (!change || (*change == 0 && !first)) return;
+        const auto length = next_number(bytes);
+        if (!length) return;
         value += (*change >> 1) ^ (0 - (*change & 1));
+        const std::uint64_t begin = pc;
         pc += std::uint64_t{*length} * quantum_;
-        if (address < pc) return static_cast<std::int32_t>(value);
+        if (!each(Run{begin, pc, static_cast<std::int32_t>(value)})) return;
     }
+}
+
+std::optional<std::int32_t> LineTable::value(const Function& function, std::uint32_t table,
+                                             std::uint64_t address) const {
+    std::optional<std::int32_t> found;
+    runs(function, table, [&](const Run& run) {
+        if (address < run.end) found = run.value;
+        return !found;
+    });
+    return found;
+}
+
+std::vector<LineTable::Run> LineTable::frame_sizes(const Function& function, std::uint64_t end) const {
+    constexpr std::size_t kMost = 1u << 16;  // more come from a damaged table
+    std::vector<Run> all;
+    runs(function, function.pcsp, [&](const Run& run) {
+        if (run.begin < end) all.push_back({run.begin, std::min(run.end, end), run.value});
+        return run.end < end && all.size() < kMost;
+    });
+    return all;
 }
 
 std::string_view LineTable::file(const Function& function, std::uint64_t address) const {

@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "symbolizer/go/file_image.h"
 
@@ -34,7 +35,13 @@ class LineTable {
     struct Function {
         std::uint64_t entry = 0;  // address in the file
         Bytes record;             // of the table, from the record's first byte
-        std::uint32_t name = 0, pcfile = 0, pcln = 0, npcdata = 0, unit = 0, start_line = 0;
+        std::uint32_t name = 0, pcsp = 0, pcfile = 0, pcln = 0, npcdata = 0, unit = 0, start_line = 0;
+        bool sets_sp = false;  // assembly that sets sp to what no table tells (known since Go 1.17)
+    };
+    // From one address to another, a value holds.
+    struct Run {
+        std::uint64_t begin = 0, end = 0;
+        std::int32_t value = 0;
     };
 
     // The table at `address` of `image`; nothing when there is none. `image` outlives the table.
@@ -59,6 +66,9 @@ class LineTable {
     std::string_view name(std::uint32_t name_offset) const;                        // empty: none
     std::string_view file(const Function& function, std::uint64_t address) const;  // empty: not known
     std::uint32_t line(const Function& function, std::uint64_t address) const;     // 0: not known
+    // How far sp is from the return address, in bytes, all along the function, which ends at `end`; empty:
+    // not known.
+    std::vector<Run> frame_sizes(const Function& function, std::uint64_t end) const;
     // The value at `address` of the function's pc-indexed data `table` (funcdata.h); -1: none.
     std::int32_t pc_data(const Function& function, unsigned table, std::uint64_t address) const;
     // Offset of the function's data `index` from go:func.*, in the layouts that have offsets (1.18 on).
@@ -67,6 +77,9 @@ class LineTable {
   private:
     LineTable() = default;
     bool read_parts();
+    // Gives `each` the runs of a table of the function, until it returns false or they end.
+    template <typename Each>
+    void runs(const Function& function, std::uint32_t table, Each each) const;
     std::optional<std::int32_t> value(const Function& function, std::uint32_t table,
                                       std::uint64_t address) const;
     bool wide() const { return layout_ == Layout::kGo12 || layout_ == Layout::kGo116; }

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "symbolizer/unwind/cfi_reader.h"
+#include "symbolizer/unwind/go_rows.h"
 #include "symbolizer/unwind/unwind_table.h"
 
 namespace unfreed::unwind {
@@ -112,7 +113,9 @@ UnwindTable compile(Elf* elf) {
         add_by_segment(elf, headers, sections);
         sections.insert(sections.end(), named.begin(), named.end());
     }
-    return compile_sections(sections, code);
+    UnwindTable table = compile_sections(sections, code);
+    if (const auto go = go_rows(elf)) put_in_place(*go, table);
+    return table;
 }
 
 }  // namespace
