@@ -92,15 +92,25 @@ void CallPaths::name_mapping(const ProcessImage& image, std::span<const std::uin
         if (inside != nullptr && inside->function.kind <= UF_CALL_FREE) return;  // within an allocator
     }
     const CodeModule* const leaf = image.module_at(frames[0] & ~UF_FRAME_EXACT);
-    if (frames.size() > 1) {
-        const CodeModule* const caller = image.module_at(frames[1]);
-        if (caller != nullptr && caller->file != nullptr && !is_loader(*caller, image) &&
-            !caller->file->is_allocator()) {
-            const std::string called = caller->file->called_symbol(frames[1] - caller->bias);
-            if (const auto index = functions_.index_of(called)) {
+    // The first frame outside of the libraries that made the system call: libc, or an allocator that hooks
+    // mmap.
+    std::size_t outer = 1;
+    const auto module_of = [&](std::size_t frame) {
+        return image.module_at(frames[frame] & ~UF_FRAME_EXACT);
+    };
+    const auto is_between = [&](const CodeModule* module) {
+        return module != nullptr &&
+               (module == leaf || (module->file != nullptr && module->file->is_allocator()));
+    };
+    while (outer < frames.size() && is_between(module_of(outer))) ++outer;
+    if (outer < frames.size()) {
+        const CodeModule* const caller = module_of(outer);
+        if (caller != nullptr && caller->file != nullptr && !is_loader(*caller, image)) {
+            const auto index = functions_.index_of(caller->file->called_symbol(frames[outer] - caller->bias));
+            if (index && functions_.domain_of(*index) == Functions::kMmapDomain) {
                 path.function = *index;
                 path.by_program = true;
-                frames = frames.subspan(1);
+                frames = frames.subspan(outer);
                 return;
             }
         }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 
 #include "userspace/capture/ebpf/needed_libraries.h"
@@ -122,8 +123,10 @@ bool Processes::probe(Traced& traced, const CodeFile& file) {
         const Function& function = found.function;
         if (!found.probed) continue;
         if (found.may_throw && !kernel_.restores_returns()) {
-            unsafe_.insert(functions_.names()[function.index] + " of " +
-                           (file.build_id().empty() ? "a file" : file.build_id()));
+            std::error_code ignored;
+            const auto path =
+                std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", file.descriptor()), ignored);
+            unsafe_.insert(functions_.names()[function.index] + " of " + path.string());
             continue;
         }
         std::uint64_t cookie = UF_COOKIE(traced.slot, function.index, function.kind);
