@@ -58,10 +58,15 @@ const CodeFile* CodeFiles::of_descriptor(Descriptor file) {
     return keep(id, std::make_shared<CodeFile>(std::move(file), functions_));
 }
 
+const CodeFile* CodeFiles::of_table(std::uint32_t table) const {
+    return table < tables_.size() ? tables_[table] : nullptr;
+}
+
 const CodeFile* CodeFiles::keep(FileId id, std::shared_ptr<CodeFile> file) {
-    if (!file->table().rows.empty() && tables_ < UF_BPF_TABLES) {
-        kernel_.set_table(tables_, file->table().rows);
-        file->kernel_table = tables_++;
+    if (!file->table().rows.empty() && tables_.size() < UF_BPF_TABLES) {
+        file->kernel_table = static_cast<std::uint32_t>(tables_.size());
+        kernel_.set_table(file->kernel_table, file->table().rows);
+        tables_.push_back(file.get());
         file->kernel_table_known = true;
         const auto segment = file->code_segment();
         if (segment && id != kVdso) {

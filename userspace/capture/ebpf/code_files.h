@@ -2,6 +2,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "userspace/capture/ebpf/code_file.h"
 #include "userspace/capture/ebpf/code_mappings.h"
@@ -19,6 +20,8 @@ class CodeFiles {
     // A file that will be mapped later; nullptr: there is none at `path`.
     const CodeFile* of_path(const std::string& path);
 
+    const CodeFile* of_table(std::uint32_t table) const;
+
   private:
     const CodeFile* keep(FileId id, std::shared_ptr<CodeFile> file);
     const CodeFile* of_descriptor(Descriptor file);
@@ -27,7 +30,7 @@ class CodeFiles {
     const KernelSide& kernel_;
     // One file can have two ids: /proc/PID/maps and stat name the device of an overlay differently.
     std::map<FileId, std::shared_ptr<CodeFile>> files_;
-    std::uint32_t tables_ = 0;
+    std::vector<const CodeFile*> tables_;  // by number in the kernel
 };
 
 }  // namespace unfreed::ebpf

@@ -254,6 +254,12 @@ void KernelSide::set_code(std::uint32_t slot, const uf_code& value) const {
     bpf_map_update_elem(bpf_map__fd(programs_->maps.codes), &slot, &value, BPF_ANY);
 }
 
+uf_fresh KernelSide::fresh(std::uint32_t slot) const {
+    uf_fresh value{};
+    bpf_map_lookup_elem(bpf_map__fd(programs_->maps.fresh), &slot, &value);
+    return value;
+}
+
 void KernelSide::set_layers(std::uint32_t slot, bool layers) const {
     const std::uint32_t value = layers ? 1 : 0;
     bpf_map_update_elem(bpf_map__fd(programs_->maps.layers), &slot, &value, BPF_ANY);

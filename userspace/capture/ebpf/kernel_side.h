@@ -54,6 +54,7 @@ class KernelSide {
     uf_control& control() const;
     void set_slot(std::uint32_t slot, const uf_slot& value) const;
     void set_code(std::uint32_t slot, const uf_code& value) const;
+    uf_fresh fresh(std::uint32_t slot) const;
     void set_layers(std::uint32_t slot, bool layers) const;
     void set_pid(pid_t pid, std::uint32_t slot) const;
     void forget_pid(pid_t pid) const;

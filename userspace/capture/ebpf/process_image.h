@@ -35,6 +35,7 @@ struct ProcessImage {
     bool late = false;             // it ran before all of its probes were live
     std::vector<CodeMapping> mappings;
     std::vector<CodeModule> modules;  // by ascending `begin`: what is mapped now
+    std::map<std::pair<const CodeFile*, std::uint64_t>, ModuleIndex> shown;  // by file and bias
     Regions regions;
 
     const CodeModule* module_at(std::uint64_t address) const;

@@ -154,6 +154,7 @@ void Processes::refresh(Traced& traced, bool first) {
         if (first)
             throw Error("process " + std::to_string(traced.pid), "it ended meanwhile",
                         "nothing was recorded");
+        take_from_kernel(traced);
         return;
     }
     if (*mappings == image.mappings && !first) return;
@@ -163,39 +164,11 @@ void Processes::refresh(Traced& traced, bool first) {
         module.begin = mapping.begin;
         module.end = mapping.end;
         module.file = files_.of_mapping(traced.pid, mapping);
-        if (module.file != nullptr) {
-            const auto bias = module.file->bias(mapping.begin, mapping.offset);
-            if (bias) {
-                module.bias = *bias;
-            } else {
-                module.file = nullptr;  // mapped in a way of its own (a JIT's cache): no table fits
-            }
-        }
-        const auto same =
-            std::find_if(image.modules.begin(), image.modules.end(), [&](const CodeModule& known) {
-                return known.begin == module.begin && known.file == module.file && known.bias == module.bias;
-            });
-        if (same != image.modules.end() &&
-            (same->module == kNone || modules_[same->module].end >= module.end)) {
-            module.module = same->module;
-        } else if (image.index != kNone) {
-            module.module = static_cast<ModuleIndex>(modules_.size());
-            Module shown;
-            shown.process = image.index;
-            shown.path = mapping.path;
-            if (shown.path.empty()) shown.path = "[jit]";
-            if (module.file != nullptr) shown.build_id = module.file->build_id();
-            constexpr std::string_view kDeleted = " (deleted)";
-            if (mapping.file.inode != 0 && access(mapping.path.c_str(), R_OK) != 0 &&
-                module.file != nullptr) {
-                shown.open_path = fmt::format("/proc/self/fd/{}", module.file->descriptor());
-            }
-            if (shown.path.ends_with(kDeleted)) shown.path.resize(shown.path.size() - kDeleted.size());
-            shown.start = module.begin;
-            shown.end = module.end;
-            shown.bias = module.bias;
-            modules_.push_back(shown);
-        }
+        const auto bias = module.file ? module.file->bias(mapping.begin, mapping.offset) : std::nullopt;
+        // Without one it is mapped in a way of its own (a JIT's cache): no table fits.
+        if (!bias) module.file = nullptr;
+        module.bias = bias.value_or(0);
+        show(image, module, mapping.path);
         modules.push_back(module);
     }
     image.modules = std::move(modules);
@@ -206,6 +179,62 @@ void Processes::refresh(Traced& traced, bool first) {
         if (module.file != nullptr) new_probes = probe(traced, *module.file) || new_probes;
     }
     if (new_probes && !first) image.late = true;
+}
+
+// Gives the mapping its module in the Snapshot: one per file, over all its stretches of code, also when they
+// are mapped again; one per stretch of anonymous code.
+void Processes::show(ProcessImage& image, CodeModule& module, std::string path) {
+    if (image.index == kNone) return;
+    const auto key = std::pair(module.file, module.file != nullptr ? module.bias : module.begin);
+    const auto [known, is_new] = image.shown.try_emplace(key, static_cast<ModuleIndex>(modules_.size()));
+    module.module = known->second;
+    if (!is_new) {
+        Module& shown = modules_[known->second];
+        shown.start = std::min(shown.start, module.begin);
+        shown.end = std::max(shown.end, module.end);
+        return;
+    }
+    Module shown;
+    shown.process = image.index;
+    if (module.file != nullptr) {
+        shown.build_id = module.file->build_id();
+        // Deleted, replaced, or in another root: the open file still is what was mapped.
+        if (path != "[vdso]" && access(path.c_str(), R_OK) != 0) {
+            shown.open_path = fmt::format("/proc/self/fd/{}", module.file->descriptor());
+        }
+    }
+    constexpr std::string_view kDeleted = " (deleted)";
+    if (path.ends_with(kDeleted)) path.resize(path.size() - kDeleted.size());
+    shown.path = path.empty() ? "[jit]" : path;
+    shown.start = module.begin;
+    shown.end = module.end;
+    shown.bias = module.bias;
+    modules_.push_back(shown);
+}
+
+// A process that ended before we read its maps: what the kernel noted of its code.
+void Processes::take_from_kernel(Traced& traced) {
+    ProcessImage& image = *traced.image;
+    const uf_fresh fresh = kernel_.fresh(traced.slot);
+    if (fresh.process != image.id) return;
+    for (std::uint32_t i = 0; i < std::min<std::uint32_t>(fresh.count, UF_BPF_FRESH); ++i) {
+        const uf_range& range = fresh.ranges[i];
+        const CodeFile* const file = files_.of_table(range.table);
+        if (file == nullptr || image.module_at(range.begin) != nullptr) continue;
+        CodeModule module;
+        module.begin = range.begin;
+        module.end = range.end;
+        module.bias = range.base - file->table().base;
+        module.file = file;
+        std::error_code ignored;
+        const auto path =
+            std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", file->descriptor()), ignored);
+        show(image, module, path.string());
+        const auto at =
+            std::upper_bound(image.modules.begin(), image.modules.end(), module.begin,
+                             [](std::uint64_t value, const CodeModule& m) { return value < m.begin; });
+        image.modules.insert(at, module);
+    }
 }
 
 // The kernel's view of the code: new ranges beside the old ones, then the switch to them.
@@ -293,6 +322,7 @@ void Processes::on_exec(const uf_event& event) {
 void Processes::on_exit(const uf_event& event) {
     const auto found = alive_.find(static_cast<pid_t>(event.pid));
     if (found == alive_.end() || found->second->slot != event.slot) return;
+    if (found->second->image != nullptr) take_from_kernel(*found->second);
     end(*found->second);
     alive_.erase(found);
 }

@@ -65,6 +65,8 @@ class Processes {
     ProcessImage& add_image(Traced& traced, std::uint32_t id, bool shown);
     bool probe(Traced& traced, const CodeFile& file);
     void refresh(Traced& traced, bool first);
+    void show(ProcessImage& image, CodeModule& module, std::string path);
+    void take_from_kernel(Traced& traced);
     void publish(Traced& traced);
     void end(Traced& traced);
     void follow_children(pid_t pid);
