@@ -96,15 +96,14 @@ void add_row(std::uint64_t pc, uf_rule rule, GoRows& go) {
 
 // A call's row is looked up at the byte before the address that it returns to.
 void add_asmcgocall(Bytes code, std::uint64_t begin, std::uint64_t end, GoRows& go) {
-    const uf_rule entry{1, 0, UF_CFA_RSP};
-    add_row(begin, entry, go);
+    add_row(begin, kByFramePointer, go);
     for (std::uint64_t at = 2; begin + at < end && at < code.size(); ++at) {
         const bool after_call =
             (code[at - 2] == 0xff && code[at - 1] == 0xd0) || (at >= 5 && code[at - 5] == 0xe8);
         const auto rule = after_call ? rule_of_return(code.subspan(at)) : std::nullopt;
         if (!rule) continue;
         add_row(begin + at - 1, *rule, go);
-        add_row(begin + at, entry, go);
+        add_row(begin + at, kByFramePointer, go);
     }
 }
 
