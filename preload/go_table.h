@@ -4,7 +4,7 @@
 //
 // Source of the format: Go, src/runtime/symtab.go, runtime2.go (_func); told in symbolizer/go/line_table.h,
 // which reads the same table for names. Here it is read in the traced process: any thread, any signal
-// handler, no allocation, no libc, and no system call. The table is found in memory once per module, by its
+// handler, no allocation, no lock, and no system call. The table is found in memory once per module, by its
 // header, in the parts of a Go module that cannot be written.
 //
 // The table is a mapped file, trusted as far as the loader trusts it; yet every read stays inside of its
