@@ -61,7 +61,7 @@ std::vector<GoFrame> GoSymbols::lookup(std::uint64_t address) const {
     const auto function = table_.function_at(address);
     if (!function) return {};
     std::vector<GoFrame> frames;
-    if (module_) {
+    if (has_inlines()) {
         for (const InlinedCall& call :
              inlined_calls(*image_, table_, module_->function_data, *function, address)) {
             frames.push_back({table_.name(call.name), table_.file(*function, address),

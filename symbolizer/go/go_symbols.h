@@ -36,7 +36,7 @@ class GoSymbols {
     // is named, without file and line.
     std::vector<GoFrame> lookup(std::uint64_t address) const;
 
-    bool has_inlines() const { return module_.has_value(); }
+    bool has_inlines() const { return module_ && module_->function_data != 0; }
     const LineTable& table() const { return table_; }
 
   private:

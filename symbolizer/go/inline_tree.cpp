@@ -39,4 +39,23 @@ std::vector<InlinedCall> inlined_calls(const FileImage& image, const LineTable& 
     return {};
 }
 
+bool holds_inline_trees(const FileImage& image, const LineTable& table, std::uint64_t function_data) {
+    constexpr unsigned kEnough = 100;
+    const EntryLayout& layout = table.layout() == LineTable::Layout::kGo118 ? kGo118 : kGo120;
+    unsigned trees = 0;
+    for (std::uint64_t i = 0; i < table.function_count() && trees < kEnough; ++i) {
+        const auto function = table.function(i);
+        const auto end = table.entry(i + 1);
+        if (!function || !end) return false;
+        const auto offset = table.function_data(*function, kInlineTree);
+        if (!offset) continue;
+        ++trees;
+        const Bytes tree = image.from(function_data + *offset);
+        const auto name = number_at<std::uint32_t>(tree, layout.name);
+        const auto parent = number_at<std::uint32_t>(tree, layout.parent);
+        if (!name || !parent || table.name(*name).empty() || *parent >= *end - function->entry) return false;
+    }
+    return true;
+}
+
 }  // namespace unfreed::symbolizer::go

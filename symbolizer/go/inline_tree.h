@@ -25,4 +25,8 @@ std::vector<InlinedCall> inlined_calls(const FileImage& image, const LineTable& 
                                        std::uint64_t function_data, const LineTable::Function& function,
                                        std::uint64_t address);
 
+// Whether what `function_data` leads to are trees: of the first functions that should have one, each has a
+// first entry that names a function and an instruction of its own.
+bool holds_inline_trees(const FileImage& image, const LineTable& table, std::uint64_t function_data);
+
 }  // namespace unfreed::symbolizer::go

@@ -1,5 +1,7 @@
 #include "symbolizer/go/module_data.h"
 
+#include "symbolizer/go/inline_tree.h"
+
 namespace unfreed::symbolizer::go {
 namespace {
 
@@ -19,7 +21,25 @@ enum Word : unsigned {
     kText = 22,
     kFunctionData118 = 38,
     kFunctionData120 = 40,
+    kFirstAfterText = 24,  // Go 1.26 on: somewhere from here to the last,
+    kLast = 64,            // followed by the end of the line table's section
 };
+
+// Go 1.26 moved go:func.* to the end of the line table's section, and names that section's end right after
+// it; what comes before them changes between versions. Nothing: it is not so.
+std::optional<std::uint64_t> function_data_in_section(const FileImage& image, const LineTable& table,
+                                                      std::uint64_t address) {
+    for (const Section& section : image.sections()) {
+        const std::uint64_t end = section.address + section.bytes.size();
+        if (section.address != table.address()) continue;
+        for (unsigned word = kFirstAfterText; word < kLast; ++word) {
+            const auto data = image.pointer(address + word * 8);
+            if (!data || image.pointer(address + (word + 1) * 8) != std::optional(end)) continue;
+            if (*data > table.part_address(LineTable::Part::kFunctions) && *data < end) return data;
+        }
+    }
+    return std::nullopt;
+}
 
 std::optional<ModuleData> read_at(const FileImage& image, const LineTable& table, std::uint64_t address) {
     const auto is = [&](unsigned word, std::uint64_t expected) {
@@ -35,16 +55,21 @@ std::optional<ModuleData> read_at(const FileImage& image, const LineTable& table
         return std::nullopt;
 
     const auto text = image.pointer(address + kText * 8);
-    const auto function_data = image.pointer(
-        address + 8 * (table.layout() == LineTable::Layout::kGo118 ? kFunctionData118 : kFunctionData120));
-    if (!text || !function_data || (table.text() != 0 && table.text() != *text)) return std::nullopt;
-
+    if (!text || (table.text() != 0 && table.text() != *text)) return std::nullopt;
     LineTable placed = table;
     placed.set_text(*text);
     const auto first = placed.entry(0);
     const auto last = placed.entry(table.function_count());
     if (!first || !last || !is(kFirstPc, *first) || !is(kLastPc, *last)) return std::nullopt;
-    if (image.from(*function_data).empty()) return std::nullopt;
+
+    std::optional<std::uint64_t> function_data;
+    if (table.text() == 0)
+        function_data = function_data_in_section(image, table, address);
+    else
+        function_data =
+            image.pointer(address + 8 * (table.layout() == LineTable::Layout::kGo118 ? kFunctionData118
+                                                                                     : kFunctionData120));
+    if (!function_data || !holds_inline_trees(image, placed, *function_data)) function_data = 0;
     return ModuleData{address, *text, *function_data};
 }
 

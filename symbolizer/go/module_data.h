@@ -17,7 +17,7 @@ namespace unfreed::symbolizer::go {
 struct ModuleData {
     std::uint64_t address = 0;
     std::uint64_t text = 0;           // runtime.text
-    std::uint64_t function_data = 0;  // go:func.*
+    std::uint64_t function_data = 0;  // go:func.*; 0: not found
 };
 
 // Only for the layouts of Go 1.18 on.

@@ -17,7 +17,7 @@ using unfreed::testing::GoFileBuilder;
 std::string patched(const std::uint8_t* data, std::size_t size) {
     GoFileBuilder builder(static_cast<GoFileBuilder::Layout>(data[0] & 3));
     if (data[0] & 4) builder.relocated();
-    if (data[0] & 8) builder.without_text_in_header();
+    if (data[0] & 8) builder.as_go_126();
     builder.own_section((data[0] & 16) == 0);
     std::string file = builder.build();
     for (std::size_t i = 1; i + 5 <= size; i += 5) {

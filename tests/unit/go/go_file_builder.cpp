@@ -100,7 +100,7 @@ GoFileBuilder::Image GoFileBuilder::table() {
         put_at(rest, after_head - 4, static_cast<std::uint32_t>(file_list));
     } else {
         put<std::uint64_t>(head, 2);  // files
-        if (!wide()) put_pointer(head, kTable, header_text_ ? kText : 0);
+        if (!wide()) put_pointer(head, kTable, go_126_ ? 0 : kText);
         for (std::uint64_t part : {parts_.names, parts_.units, parts_.files, parts_.values, parts_.functions})
             put(head, part);
     }
@@ -143,9 +143,9 @@ GoFileBuilder::Image GoFileBuilder::module_data() {
     pointer(0);  // findfunctab
     for (std::uint64_t at : {kText, kText + 0x60}) pointer(at);
     pointer(module_text_);
-    for (int word = 23; word < (layout_ == Layout::kGo118 ? 38 : 40); ++word) pointer(kText);
-    pointer(kInlines);
-    put<std::uint64_t>(data, 0);
+    for (int word = 23; word < (layout_ == Layout::kGo118 ? 38 : go_126_ ? 42 : 40); ++word) pointer(kText);
+    pointer(function_data_);
+    pointer(table_end_);
     return data;
 }
 
@@ -156,7 +156,13 @@ std::string GoFileBuilder::build() {
         std::uint32_t type;
         Image bytes;
     };
-    const Image lines = table();
+    Image lines = table();
+    if (go_126_) {
+        align(lines, 8);
+        function_data_ = kTable + lines.size();
+        lines += inline_tree();
+        table_end_ = kTable + lines.size();
+    }
     const Image module = module_data();
     std::vector<Part> parts{
         {own_section_ ? ".gopclntab" : ".data.rel.ro", own_section_ ? kTable : kTable - 0x40, SHT_PROGBITS,

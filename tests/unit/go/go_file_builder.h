@@ -27,7 +27,7 @@ class GoFileBuilder {
     explicit GoFileBuilder(Layout layout) : layout_(layout) {}
     GoFileBuilder& relocated() { return relocated_ = true, *this; }  // as in a position-independent file
     GoFileBuilder& without_module_data() { return module_ = false, *this; }
-    GoFileBuilder& without_text_in_header() { return header_text_ = false, *this; }  // as Go 1.26 writes it
+    GoFileBuilder& as_go_126() { return go_126_ = true, *this; }
     GoFileBuilder& module_data_names_other_text() { return module_text_ = kText + 16, *this; }
     GoFileBuilder& own_section(bool own) { return own_section_ = own, *this; }
 
@@ -82,8 +82,9 @@ class GoFileBuilder {
         std::uint64_t names = 0, units = 0, files = 0, values = 0, functions = 0;
     };
     Layout layout_;
-    bool relocated_ = false, module_ = true, header_text_ = true, own_section_ = true;
+    bool relocated_ = false, module_ = true, go_126_ = false, own_section_ = true;
     std::uint64_t module_text_ = kText;
+    std::uint64_t function_data_ = kInlines, table_end_ = 0;
     std::uint32_t inner_name_ = 0;
     Parts parts_;
     std::vector<Elf64_Rela> relocations_;

@@ -103,11 +103,17 @@ TEST_CASE("module data that contradicts the line table is not believed") {
     CHECK_FALSE(file.symbols->has_inlines());
 }
 
-TEST_CASE("a header that does not say where the code starts needs module data that does") {
-    const OpenFile with{GoFileBuilder(Layout::kGo120).without_text_in_header()};
+TEST_CASE("since Go 1.26 the module data says where the code starts, and inlined calls are in the table") {
+    const bool relocated = GENERATE(false, true);
+    GoFileBuilder builder = GoFileBuilder(Layout::kGo120).as_go_126();
+    if (relocated) builder.relocated();
+    const OpenFile with{builder};
     REQUIRE(with.symbols);
-    CHECK(with.lookup(0x18).size() == 2);
-    const OpenFile without{GoFileBuilder(Layout::kGo120).without_text_in_header().without_module_data()};
+    CHECK(with.lookup(0x5f).at(0).function == "main.second");
+    const auto frames = with.lookup(0x18);
+    REQUIRE(frames.size() == 2);
+    CHECK(frames[0].function == "main.inner");
+    const OpenFile without{builder.without_module_data()};
     CHECK_FALSE(without.symbols);
 }
 
