@@ -163,7 +163,7 @@ struct {
 
 struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
-    __uint(max_entries, 16 << 20);
+    __uint(max_entries, 32 << 20);
 } stacks_ring SEC(".maps");
 
 struct {

@@ -353,7 +353,7 @@ static __always_inline uint32_t add_fresh(uint32_t slot_index, uint32_t process,
     key.inode = BPF_CORE_READ(file, f_inode, i_ino);
     key.device = BPF_CORE_READ(file, f_inode, i_sb, s_dev);
     const struct uf_file* const known = bpf_map_lookup_elem(&files, &key);
-    if (!known) return all->count;
+    if (!known || (by_offset && begin - place != (known->offset & ~4095ull))) return all->count;
     struct uf_range* const range = &all->ranges[all->count & (UF_BPF_FRESH - 1)];
     range->begin = begin;
     range->end = end;

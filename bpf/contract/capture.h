@@ -76,8 +76,8 @@ struct uf_range {
 };
 
 /* A file that has a table, by (inode, device): so that the kernel can tell by itself what a process that has
- * just exec'ed, or loaded a library, runs, before userspace has heard of it. One code segment; others are not
- * listed. */
+ * just exec'ed, or loaded a library, runs, before userspace has heard of it. Of several
+ * code segments it is the lowest. */
 struct uf_file_key {
     uint64_t inode;
     uint64_t device; /* as the kernel has it: major << 20 | minor */

@@ -56,19 +56,14 @@ void CallPaths::add(std::uint64_t stack, const ProcessImage& image, std::uint32_
 // The probe stands on the innermost function; the one that counts is the outermost that the program called:
 // operator new that calls malloc, or one of two names for the same code.
 void CallPaths::name_function(const ProcessImage& image, std::span<const std::uint64_t>& frames,
-                              CallPath& path) const {
+                              CallPath& path) {
     while (!frames.empty()) {
         const CodeModule* const module = image.module_at(frames.front() & ~UF_FRAME_EXACT);
         if (module == nullptr || module->file == nullptr) return;
         const std::uint64_t address = call_address(*module, frames.front());
         const FoundFunction* const inside = module->file->function_at(address);
         if (inside == nullptr || !inside->function.allocates()) {
-            const std::string called = module->file->called_symbol(address + 1);
-            if (const auto index = functions_.index_of(called)) {
-                path.function = *index;
-            } else if (const FoundFunction* const direct = module->file->called_function(address + 1)) {
-                path.function = direct->function.index;
-            }
+            if (const auto called = called_function(*module->file, address + 1)) path.function = *called;
             return;
         }
         path.function = inside->function.index;
@@ -81,7 +76,7 @@ void CallPaths::name_function(const ProcessImage& image, std::span<const std::ui
 // loader's own do not. Where the leaf is not in libc (a static program, Go), everything counts but what an
 // allocator does.
 void CallPaths::name_mapping(const ProcessImage& image, std::span<const std::uint64_t>& frames, bool remap,
-                             CallPath& path) const {
+                             CallPath& path) {
     path.function = remap ? functions_.mremap() : functions_.mmap();
     path.by_program = false;
     if (frames.empty()) return;
@@ -106,7 +101,7 @@ void CallPaths::name_mapping(const ProcessImage& image, std::span<const std::uin
     if (outer < frames.size()) {
         const CodeModule* const caller = module_of(outer);
         if (caller != nullptr && caller->file != nullptr && !is_loader(*caller, image)) {
-            const auto index = functions_.index_of(caller->file->called_symbol(frames[outer] - caller->bias));
+            const auto index = called_function(*caller->file, frames[outer] - caller->bias);
             if (index && functions_.domain_of(*index) == Functions::kMmapDomain) {
                 path.function = *index;
                 path.by_program = true;
@@ -120,6 +115,19 @@ void CallPaths::name_mapping(const ProcessImage& image, std::span<const std::uin
         return;
     }
     path.by_program = !leaf->file->is_allocator() && !is_loader(*leaf, image);
+}
+
+// Which function of ours the call before a return address names. Remembered: it takes reads of the file.
+std::optional<std::uint32_t> CallPaths::called_function(const CodeFile& file, std::uint64_t return_address) {
+    const auto key = std::pair(reinterpret_cast<std::uint64_t>(&file), return_address);
+    const auto [known, is_new] = called_.try_emplace(key);
+    if (!is_new) return known->second;
+    known->second = functions_.index_of(file.called_symbol(return_address));
+    if (!known->second) {
+        const FoundFunction* const direct = file.called_function(return_address);
+        if (direct != nullptr) known->second = direct->function.index;
+    }
+    return known->second;
 }
 
 FrameIndex CallPaths::frame(const ProcessImage& image, std::uint64_t kernel_frame) {

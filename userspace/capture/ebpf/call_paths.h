@@ -2,6 +2,7 @@
 // function, along which frames.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -36,10 +37,10 @@ class CallPaths {
     void write(Snapshot& into) const;
 
   private:
-    void name_function(const ProcessImage& image, std::span<const std::uint64_t>& frames,
-                       CallPath& path) const;
+    void name_function(const ProcessImage& image, std::span<const std::uint64_t>& frames, CallPath& path);
     void name_mapping(const ProcessImage& image, std::span<const std::uint64_t>& frames, bool remap,
-                      CallPath& path) const;
+                      CallPath& path);
+    std::optional<std::uint32_t> called_function(const CodeFile& file, std::uint64_t return_address);
     FrameIndex frame(const ProcessImage& image, std::uint64_t kernel_frame);
     FrameIndex intern(const Frame& frame);
     NodeIndex node(NodeIndex caller, FrameIndex frame);
@@ -52,6 +53,8 @@ class CallPaths {
     };
     const Functions& functions_;
     std::unordered_map<std::uint64_t, CallPath> paths_;  // by the kernel's id of the stack
+    std::unordered_map<std::pair<std::uint64_t, std::uint64_t>, std::optional<std::uint32_t>, PairHash>
+        called_;
     std::vector<Frame> frames_;
     std::vector<Node> nodes_{Node{kNone, kNone}};
     std::unordered_map<std::pair<std::uint64_t, std::uint64_t>, FrameIndex, PairHash> frame_at_;

@@ -228,13 +228,10 @@ std::optional<std::uint64_t> CodeFile::bias(std::uint64_t begin, std::uint64_t o
 }
 
 std::optional<CodeFile::CodeSegment> CodeFile::code_segment() const {
-    std::optional<CodeSegment> found;
-    for (const Segment& segment : segments_) {
-        if (!segment.code) continue;
-        if (found) return std::nullopt;
-        found = {segment.offset, segment.address};
+    for (const Segment& segment : segments_) {  // ascending, as the ELF format has it
+        if (segment.code) return CodeSegment{segment.offset, segment.address};
     }
-    return found;
+    return std::nullopt;
 }
 
 const FoundFunction* CodeFile::function_at(std::uint64_t address) const {

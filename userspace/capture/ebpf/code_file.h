@@ -44,7 +44,7 @@ class CodeFile {
     // Address in a process = address in the file's symbol table + bias, for a mapping of `offset` at `begin`.
     std::optional<std::uint64_t> bias(std::uint64_t begin, std::uint64_t offset) const;
 
-    // Its one code segment; nothing: it has several, or none.
+    // Its lowest code segment; nothing: it has none.
     struct CodeSegment {
         std::uint64_t offset, address;
     };

@@ -288,6 +288,13 @@ void Processes::on_fork(const uf_event& event) {
         ProcessImage& new_image = add_image(child, id, true);
         new_image.late = true;
         processes_[new_image.index].by_fork = true;
+        // Its code is its parent's, so far: its first stacks need not wait until its maps are read.
+        new_image.modules = parent->second->image->modules;
+        for (CodeModule& module : new_image.modules) {
+            const ModuleIndex shown = module.module;
+            show(new_image, module, shown == kNone ? std::string() : modules_[shown].path);
+        }
+        publish(child);
         kernel_.set_slot(child.slot, {id, event.pid});
         kernel_.set_pid(pid, child.slot);
         refresh(child, true);
