@@ -60,10 +60,9 @@ bool read_header(GoTable* table) {
         table->flags = 33;
     } else if (magic == 0xfffffff0 || magic == 0xfffffff1) {  // 1.18, 1.20 and later
         table->wide = false;
-        table->text = word[2];
+        table->text = word[2];  // 0 from Go 1.26 on
         names = word[3], values = word[6], functions = word[7];
         table->flags = magic == 0xfffffff0 ? 33 : 37;
-        if (table->text == 0) return false;
     } else {
         return false;
     }
@@ -93,6 +92,29 @@ bool is_made_by_go(const ElfW(Phdr) * segments, int count, uint64_t bias, const 
     return false;
 }
 
+// Where the code starts, by the module data (symbolizer/go/module_data.h tells of it): the only words of the
+// writable data that are the addresses and the count that the table has itself. False: not there.
+bool find_text(const ElfW(Phdr) * segments, int count, uint64_t bias, GoTable* table) {
+    constexpr uint64_t kWords = 23;  // up to the one looked for
+    for (int i = 0; i < count; i++) {
+        if (segments[i].p_type != PT_LOAD || (segments[i].p_flags & PF_W) == 0) continue;
+        uint64_t start = (bias + segments[i].p_vaddr + 7) & ~7ull;
+        uint64_t end = bias + segments[i].p_vaddr + segments[i].p_filesz;
+        if (start < table->map_start || end > table->map_end) continue;
+        for (; start + kWords * 8 <= end; start += 8) {
+            const auto* word = reinterpret_cast<const uint64_t*>(start);
+            if (word[0] != table->header || word[1] != table->names || word[10] != table->values ||
+                word[13] != table->records || word[16] != table->records || word[17] != table->count + 1)
+                continue;
+            uint32_t first = 0;
+            if (!read(*table, table->functions, &first) || word[20] != word[22] + first) continue;
+            table->text = word[22];
+            return true;
+        }
+    }
+    return false;
+}
+
 // Fills `table` for the module at map_start, map_end: header 0 where it has none.
 void look_for_table(uint64_t bias, GoTable* table) {
     constexpr uint64_t kAlignment = 32;  // of the table, by Go's linker
@@ -113,7 +135,8 @@ void look_for_table(uint64_t bias, GoTable* table) {
             candidate.header = at;
             candidate.end = end;
             if (!read_header(&candidate)) continue;
-            *table = candidate;
+            if (candidate.wide || candidate.text != 0 || find_text(segments, file->e_phnum, bias, &candidate))
+                *table = candidate;
             return;
         }
     }

@@ -22,7 +22,7 @@ struct GoFunction {
 };
 
 // The Go function at `lookup_pc` (an exact pc, a return address - 1 otherwise). False: not Go code, or its
-// table cannot be read (Go 1.26 and later do not say in it where the code starts), or does not cover the pc.
+// table cannot be read, or does not cover the pc.
 bool find_go_function(uint64_t lookup_pc, GoFunction* function);
 
 }
