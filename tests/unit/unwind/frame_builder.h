@@ -20,12 +20,15 @@ class FrameBuilder {
         entry({0, 0, 0, 0, 1, 'z', 'R', 0, 1, 0x78, 16, 1, 0x1b, 0x0c, 7, 8, 0x90, 1});
     }
     void fde(std::uint64_t begin, std::uint32_t length, std::initializer_list<std::uint8_t> instructions) {
+        fde(begin, length, std::span(instructions.begin(), instructions.size()));
+    }
+    void fde(std::uint64_t begin, std::uint32_t length, std::span<const std::uint8_t> instructions) {
         const auto start = bytes_.size();
         std::vector<std::uint8_t> body(13);
         put(body, 0, static_cast<std::uint32_t>(start + 4 - cie_));
         put(body, 4, static_cast<std::uint32_t>(begin - (kAddress + start + 8)));
         put(body, 8, length);
-        body.insert(body.end(), instructions);
+        body.insert(body.end(), instructions.begin(), instructions.end());
         entry(body);
     }
     // An entry as it is, its length put before it.
