@@ -83,7 +83,8 @@ def main():
             if fine:
                 (clean / keys[command["file"]]).touch()
             else:
-                broken.append(output)
+                print(output, flush=True)
+                broken.append(command["file"])
     tree.conclude("clang-tidy", broken, len(commands))
 
 
