@@ -145,6 +145,10 @@ std::uint64_t add_samples(const Snapshot& snapshot, const std::vector<std::uint3
     for (const std::string& domain : snapshot.domains) {
         domains.push_back(profile.strings.intern(domain));
     }
+    std::vector<StringIndex> shapes;
+    for (const std::string& shape : snapshot.shapes) {
+        shapes.push_back(profile.strings.intern(shape));
+    }
 
     std::uint64_t cut = 0;
     std::vector<bool> counted(profile.nodes.size());
@@ -174,7 +178,8 @@ std::uint64_t add_samples(const Snapshot& snapshot, const std::vector<std::uint3
              processes[sample.process],
              domains[sample.domain],
              std::int64_t{sample.age},
-             {sample.alloc_objects, sample.alloc_bytes, sample.inuse_objects, sample.inuse_bytes}});
+             {sample.alloc_objects, sample.alloc_bytes, sample.inuse_objects, sample.inuse_bytes},
+             shapes[sample.shape]});
     }
     return cut;
 }

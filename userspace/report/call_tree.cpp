@@ -17,7 +17,14 @@ class Builder {
         map_nodes();
     }
 
+    // What the blocks serve, where that is known, is the innermost frame.
     std::uint32_t path_of(const Profile::Sample& sample) {
+        const std::uint32_t leaf = leaf_of(sample);
+        return sample.shape == 0 ? leaf : paths_.child(leaf, frame_of_shape(sample.shape));
+    }
+
+  private:
+    std::uint32_t leaf_of(const Profile::Sample& sample) {
         if (sample.frames == Profile::kAllFrames) {
             return node_of_[sample.leaf];
         }
@@ -33,7 +40,15 @@ class Builder {
         return node;
     }
 
-  private:
+    std::uint32_t frame_of_shape(StringIndex shape) {
+        const auto [entry, is_new] =
+            frame_of_shape_.emplace(shape, static_cast<std::uint32_t>(tree_.frames.size()));
+        if (is_new) {
+            tree_.frames.push_back({shape, 0, 0, 0});
+        }
+        return entry->second;
+    }
+
     // frame_of_[l]: the frame that line l of the profile shows as.
     void name_lines() {
         // What is one frame: the same function at the same line. Where the source is not known the module
@@ -106,6 +121,7 @@ class Builder {
     PathTree paths_;
     CallTree::MergeBy merge_by_;
     std::vector<std::uint32_t> frame_of_;
+    std::unordered_map<StringIndex, std::uint32_t> frame_of_shape_;
     std::vector<std::uint32_t> node_of_;
     std::vector<std::uint32_t> cut_path_;
 };

@@ -59,6 +59,7 @@ void subtract(const Profile& from, Profile& to) {
         sample.leaf += nodes;
         sample.process = strings[sample.process];
         sample.domain = strings[sample.domain];
+        sample.shape = strings[sample.shape];
         for (std::int64_t& value : sample.values) {
             value = -value;
         }

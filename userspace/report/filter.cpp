@@ -57,12 +57,18 @@ std::vector<bool> matching_locations(const Profile& profile, const Pattern& patt
 class PathMatcher {
   public:
     PathMatcher(const Profile& profile, const Pattern& pattern)
-        : profile_(profile), locations_(matching_locations(profile, pattern)), nodes_(profile.nodes.size()) {
+        : profile_(profile),
+          pattern_(pattern),
+          locations_(matching_locations(profile, pattern)),
+          nodes_(profile.nodes.size()) {
         for (std::uint32_t i = 1; i < nodes_.size(); ++i) {
             nodes_[i] = nodes_[profile.nodes[i].caller] || locations_[profile.nodes[i].location];
         }
     }
     bool operator()(const Profile::Sample& sample) const {
+        if (sample.shape != 0 && pattern_.matches(profile_.strings[sample.shape])) {
+            return true;
+        }
         if (sample.frames == Profile::kAllFrames || !nodes_[sample.leaf]) {
             return nodes_[sample.leaf];
         }
@@ -77,6 +83,7 @@ class PathMatcher {
 
   private:
     const Profile& profile_;
+    Pattern pattern_;
     std::vector<bool> locations_;
     std::vector<bool> nodes_;
 };

@@ -5,42 +5,13 @@
 #include <algorithm>
 #include <ctime>
 
+#include "userspace/report/short_name.h"
 #include "userspace/snapshot/age_bucket.h"
 
 namespace unfreed {
 namespace {
 
 constexpr std::size_t kShortestName = 16;  // shorter than that, a name says nothing
-
-// Replaces what stands between the outermost pairs of `open` and `close` by nothing: foo<int>(long) ->
-// foo<>(long). Operators that are made of these characters (operator<, operator->, operator()) are left
-// alone.
-std::string without(std::string_view name, char open, char close) {
-    std::string kept;
-    int depth = 0;
-    for (std::size_t i = 0; i < name.size(); ++i) {
-        constexpr std::string_view kOperator = "operator";
-        if (depth == 0 && name.substr(i).starts_with(kOperator)) {
-            std::size_t end = i + kOperator.size();
-            end = name.substr(end).starts_with("()")
-                      ? end + 2
-                      : std::min(name.find_first_not_of("<>=-", end), name.size());
-            kept += name.substr(i, end - i);
-            i = end - 1;
-            continue;
-        }
-        if (name[i] == close && depth > 0) {
-            --depth;
-        }
-        if (depth == 0) {
-            kept += name[i];
-        }
-        if (name[i] == open) {
-            ++depth;
-        }
-    }
-    return depth == 0 ? kept : std::string(name);
-}
 
 bool is_continuation(char c) {
     return (static_cast<unsigned char>(c) & 0xc0) == 0x80;
@@ -188,20 +159,13 @@ std::string fit_text(std::string_view text, std::size_t width) {
 }
 
 std::string fit_name(std::string_view name, std::size_t width) {
-    std::string fitted = printable(name);
-    if (width == 0 || columns(fitted) <= width) {
-        return fitted;
-    }
-    constexpr std::string_view kString =
-        "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >";
-    for (std::size_t at = fitted.find(kString); at != std::string::npos; at = fitted.find(kString, at)) {
-        fitted.replace(at, kString.size(), "std::string");
-    }
-    if (columns(fitted) > width) {
-        fitted = without(fitted, '<', '>');
-    }
-    if (columns(fitted) > width) {
-        fitted = without(fitted, '(', ')');
+    const std::string whole = printable(name);
+    std::string fitted;
+    for (const std::size_t list_columns : {kListColumns, kListColumns / 2, std::size_t{0}}) {
+        fitted = short_name(whole, list_columns);
+        if (width == 0 || columns(fitted) <= width) {
+            return fitted;
+        }
     }
     return fit_text(fitted, std::max(width, kShortestName));
 }
@@ -219,7 +183,8 @@ std::string source_text(const Profile& profile, const CallTree::Frame& frame) {
 }
 
 FrameText fit_frame(const Profile& profile, const CallTree::Frame& frame, std::size_t width) {
-    FrameText text{printable(profile.strings[frame.function]), source_text(profile, frame)};
+    const std::string& name = profile.strings[frame.function];
+    FrameText text{fit_name(name, 0), source_text(profile, frame)};
     const auto too_wide = [&] {
         return width != 0 && columns(text.function) + 2 + columns(text.source) > width;
     };
@@ -228,8 +193,7 @@ FrameText fit_frame(const Profile& profile, const CallTree::Frame& frame, std::s
     }
     if (too_wide()) {
         const std::size_t source = text.source.empty() ? 0 : columns(text.source) + 2;
-        text.function =
-            fit_name(text.function, width > source + kShortestName ? width - source : kShortestName);
+        text.function = fit_name(name, width > source + kShortestName ? width - source : kShortestName);
     }
     if (too_wide()) {
         text.source.clear();

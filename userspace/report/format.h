@@ -26,9 +26,8 @@ std::string printable(std::string_view text);
 // A text in at most `width` columns (0: any): its middle goes.
 std::string fit_text(std::string_view text, std::size_t width);
 
-// A function's name in at most `width` columns (0: any): first std::string's
-// arguments go, then all template arguments, then its
-// parameters, then its middle.
+// A function's short_name() in at most `width` columns (0: any): first its lists of template arguments and
+// parameters become shorter, then its middle goes.
 std::string fit_name(std::string_view name, std::size_t width);
 
 // "src/io.c:41"; "[libfoo.so]" for a function whose file is not known; empty for neither.

@@ -52,5 +52,6 @@ inline constexpr const char* kLabelPid = "pid";
 inline constexpr const char* kLabelProcess = "process";
 inline constexpr const char* kLabelDomain = "domain";
 inline constexpr const char* kLabelAge = "age";
+inline constexpr const char* kLabelShape = "shape";
 
 }  // namespace unfreed::pprof

@@ -116,6 +116,8 @@ void PprofReader::resolve_samples() {
                 sample.process = text;
             } else if (key == kLabelDomain) {
                 sample.domain = text;
+            } else if (key == kLabelShape) {
+                sample.shape = text;
             } else if (key == kLabelAge && label.number >= 0) {
                 sample.age = label.number;
             }

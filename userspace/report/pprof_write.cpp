@@ -175,6 +175,7 @@ class PprofWriter {
                 }
                 add_label(message, kLabelProcess, sample.process);
                 add_label(message, kLabelDomain, sample.domain);
+                add_label(message, kLabelShape, sample.shape);
                 if (sample.age != Profile::kNoAge) {
                     add_label(message, kLabelAge, sample.age, "seconds");
                 }

@@ -64,6 +64,7 @@ struct Profile {
         StringIndex domain = 0;
         std::int64_t age = kNoAge;  // seconds, lower bound of its bucket
         std::array<std::int64_t, kValues> values{};
+        StringIndex shape = 0;  // of the matrix that the blocks serve; 0: not known
     };
     static constexpr std::uint32_t kNoMapping = UINT32_MAX;
     static constexpr std::uint32_t kAllFrames = UINT32_MAX;

@@ -40,25 +40,12 @@ TEST_CASE("an age falls in the bucket that starts at or below it") {
     CHECK(age_bucket_end(365 * 86400) == 0);
 }
 
-TEST_CASE("a name that fits stays, else it loses template arguments, then parameters, then its middle") {
+TEST_CASE("a name that fits stays, else its lists go, then its middle") {
     const std::string name = "std::map<int, long>::insert(std::pair<int, long>)";
     CHECK(fit_name(name, 0) == name);
     CHECK(fit_name(name, name.size()) == name);
-    CHECK(fit_name(name, name.size() - 1) == "std::map<>::insert(std::pair<>)");
-    CHECK(fit_name(name, 30) == "std::map<>::insert()");
+    CHECK(fit_name(name, 30) == "std::map<...>::insert(...)");
     CHECK(fit_name("a_function_whose_name_goes_on_and_on", 20) == "a_function_...and_on");
-}
-
-TEST_CASE("std::string is called that before anything is left out") {
-    CHECK(fit_name("f(std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >)",
-                   40) == "f(std::string)");
-}
-
-TEST_CASE("operators keep the characters that they are made of") {
-    CHECK(fit_name("std::set<very_long_argument>::operator<(int) const", 40) ==
-          "std::set<>::operator<(int) const");
-    CHECK(fit_name("functor<very_long_argument>::operator()(long_parameter) const", 32) ==
-          "functor<>::operator()() const");
 }
 
 TEST_CASE("what could harm a terminal or an XML reader is replaced") {
