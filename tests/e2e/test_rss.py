@@ -34,7 +34,7 @@ class Rss(harness.Case):
         rows = self.rows(ended.out)
         parts = sum(together for name, (_, _, together) in rows.items() if name != "sum")
         self.assertAlmostEqual(parts, rows["sum"][2], delta=rows["sum"][2] * 0.02)
-        self.assertGreaterEqual(rows["malloc, large blocks with own mappings"][0], 63 << 20)
+        self.assertGreaterEqual(rows["malloc, live, blocks with own mappings"][0], 63 << 20)
         difference = re.search(r"^difference +([0-9.]+)%$", ended.out, re.MULTILINE)
         self.assertLessEqual(float(difference[1]), 2, ended.out)
 
@@ -44,7 +44,7 @@ class Rss(harness.Case):
         ended = self.execute([harness.UNFREED, "rss", "--tree", str(process.pid)])
         self.assert_ended(ended, 0)
         self.assertRegex(ended.out, r"\A2 processes, shared pages counted once\n")
-        self.assertLess(self.rows(ended.out)["malloc, large blocks with own mappings"][0], 1.5 * (1 << 26))
+        self.assertLess(self.rows(ended.out)["malloc, live, blocks with own mappings"][0], 1.5 * (1 << 26))
 
     def test_no_such_process(self):
         self.assert_one_line(self.execute([harness.UNFREED, "rss", "2147483646"]), 125, "there is none")

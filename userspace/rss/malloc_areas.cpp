@@ -1,5 +1,6 @@
 #include "userspace/rss/malloc_areas.h"
 
+#include <algorithm>
 #include <map>
 
 namespace unfreed::rss {
@@ -18,12 +19,12 @@ bool may_be_malloc(const Mapping& mapping) {
            (mapping.name.empty() || mapping.name.starts_with("[anon: glibc: malloc"));
 }
 
-bool is_heap(const HeapInfo& info, std::uint64_t at, const Mapping& mapping) {
+bool is_heap(const HeapInfo& info, std::uint64_t at) {
     const std::uint64_t arena_offset = info.arena % kHeapBytes;  // after heap_info: 32 bytes, since 2.35 48
     return (arena_offset == 0x20 || arena_offset == 0x30) && info.previous % kHeapBytes == 0 &&
            (info.previous == 0) == (info.arena / kHeapBytes == at / kHeapBytes) && info.size > 0 &&
            info.size <= info.protected_size && info.protected_size <= kHeapBytes &&
-           info.protected_size % kPageBytes == 0 && info.protected_size <= mapping.end - at;
+           info.protected_size % kPageBytes == 0;
 }
 
 // Blocks with mappings of their own, one after the other: neighbours are one mapping for the kernel.
@@ -53,11 +54,12 @@ std::vector<Claim> malloc_areas(const LiveProcess& process, const std::vector<Ma
         for (std::uint64_t at = (mapping.start + kHeapBytes - 1) / kHeapBytes * kHeapBytes; at < mapping.end;
              at += kHeapBytes) {
             HeapInfo info{};
-            if (!process.read(at, std::as_writable_bytes(std::span(&info, 1))) || !is_heap(info, at, mapping))
+            if (!process.read(at, std::as_writable_bytes(std::span(&info, 1))) || !is_heap(info, at))
                 continue;
             const auto number = static_cast<unsigned>(arenas.size() + 1);
             const auto arena = arenas.try_emplace(info.arena, number).first;
-            claims.push_back({at, at + info.protected_size, {Kind::kMallocArena, arena->second, {}}});
+            const std::uint64_t end = std::min(at + info.protected_size, mapping.end);  // it may have grown
+            claims.push_back({at, end, {Kind::kMallocArena, arena->second, {}}});
             holds_heap = true;
         }
         if (!holds_heap) add_large_blocks(process, mapping, claims);

@@ -53,13 +53,26 @@ std::vector<Claim> apart(std::vector<Claim> claims, const std::vector<Claim>& mo
     return claims;
 }
 
+// glibc's own program break, and not another allocator's.
+bool holds_main_arena(const GlibcMalloc& malloc, const Mapping& mapping) {
+    return !malloc.arenas.empty() && malloc.arenas.front().top_bytes != 0 &&
+           malloc.arenas.front().free.back().start >= mapping.start &&
+           malloc.arenas.front().free.back().start < mapping.end;
+}
+
+constexpr std::uint64_t kChunkHeader = 16;  // before every block of glibc's, its second half at least
+
+constexpr std::uint64_t round_up(std::uint64_t bytes, std::uint64_t unit) {
+    return (bytes + unit - 1) / unit * unit;
+}
+
 }  // namespace
 
 Part part_of(const Mapping& mapping, const Mapping* before,
              const std::vector<std::uint64_t>& stack_pointers) {
     const std::string& name = mapping.name;
     const auto has = [&](std::string_view word) { return name.find(word) != std::string::npos; };
-    if (name == "[heap]") return {Kind::kMallocMain, 0, {}};
+    if (name == "[heap]") return {Kind::kMallocArena, 0, {}};
     if (name.starts_with("[stack")) return {Kind::kThreadStacks, 0, {}};
     if (mapping.shared() || has("/SYSV") || name.starts_with("/memfd:"))
         return {has("/SYSV") || name.starts_with("/memfd:") || name.starts_with("/dev/shm/") ||
@@ -117,24 +130,40 @@ void add_pages(const Mapping& mapping, const Part& whole, const std::vector<Clai
     if (rest.rss != 0 || rest.swap != 0) parts[whole] += rest;
 }
 
-Measured measure(pid_t pid) {
-    const LiveProcess process(pid);
-    const std::vector<Mapping> mappings = parse_smaps(smaps_of(process));
-    const std::string status = process.proc_file("status");
-    const std::vector<std::uint64_t> stack_pointers = process.stack_pointers();
+void Measurement::add_area(const Mapping& mapping, const Part& whole, const std::vector<Claim>& claims) {
+    if (mapping.is_file() || (mapping.rss == 0 && mapping.swap == 0)) return;
+    std::uint64_t at = mapping.start;
+    for (const Claim& claim : claims) {
+        const std::uint64_t start = std::max(claim.start, mapping.start);
+        const std::uint64_t end = std::min(claim.end, mapping.end);
+        if (at < start) areas_.push_back({at, start, whole});
+        areas_.push_back({start, end, claim.part});
+        at = end;
+    }
+    if (at < mapping.end) areas_.push_back({at, mapping.end, whole});
+}
 
-    Measured measured;
-    measured.pid = pid;
-    measured.name = first_line(process.proc_file("comm"));
-    measured.kernel_rss_and_swap = status_bytes(status, "VmRSS") + status_bytes(status, "VmSwap");
+Measurement::Measurement(pid_t pid) : process_(pid), mappings_(parse_smaps(smaps_of(process_))) {
+    const std::string status = process_.proc_file("status");
+    const std::vector<std::uint64_t> stack_pointers = process_.stack_pointers();
+    measured_.pid = pid;
+    measured_.name = first_line(process_.proc_file("comm"));
+    measured_.kernel_rss_and_swap = status_bytes(status, "VmRSS") + status_bytes(status, "VmSwap");
 
-    const GoRuntime go = look_at_go(process, mappings);
-    const std::vector<Claim> claims = apart(go.claims, malloc_areas(process, mappings));
-    measured.notes = go.notes;
+    const GoRuntime go = look_at_go(process_, mappings_);
+    const GlibcMalloc malloc = look_at_glibc_malloc(process_, mappings_);
+    std::vector<Claim> malloc_claims = malloc_areas(process_, mappings_);
+    const auto live_when_known = [&](Part& part) {
+        if (part.kind == Kind::kMallocArena && !malloc.arenas.empty()) part.kind = Kind::kMallocLive;
+    };
+    for (Claim& claim : malloc_claims) live_when_known(claim.part);
+    const std::vector<Claim> claims = apart(go.claims, malloc_claims);
+    measured_.notes = go.notes;
 
-    for (std::size_t i = 0; i < mappings.size(); ++i) {
-        const Mapping& mapping = mappings[i];
-        Part whole = part_of(mapping, i == 0 ? nullptr : &mappings[i - 1], stack_pointers);
+    for (std::size_t i = 0; i < mappings_.size(); ++i) {
+        const Mapping& mapping = mappings_[i];
+        Part whole = part_of(mapping, i == 0 ? nullptr : &mappings_[i - 1], stack_pointers);
+        if (holds_main_arena(malloc, mapping)) live_when_known(whole);
         if (const auto part = go.part_of(mapping)) whole = *part;
         const auto first = std::partition_point(
             claims.begin(), claims.end(), [&](const Claim& claim) { return claim.end <= mapping.start; });
@@ -142,10 +171,80 @@ Measured measure(pid_t pid) {
                                                [&](const Claim& claim) { return claim.start < mapping.end; });
         const std::vector<Claim> here(first, last);
         add_pages(mapping, whole, here,
-                  here.empty() ? std::vector<PageState>{} : process.pages(mapping.start, mapping.end),
-                  measured.parts);
+                  here.empty() ? std::vector<PageState>{} : process_.pages(mapping.start, mapping.end),
+                  measured_.parts);
+        add_area(mapping, whole, here);
     }
-    return measured;
+    split_.emplace(process_, areas_);
+    take_out_free(malloc);
+}
+
+void Measurement::take_out_free(const GlibcMalloc& malloc) {
+    const auto take_out = [&](const FreeChunk& chunk, Kind kind, bool by_arena) {
+        const Claim* const area = split_->area_of(chunk.start);
+        if (area == nullptr || area->part.kind != Kind::kMallocLive) return;
+        split_->move(area->part, {kind, by_arena ? area->part.number : 0, {}},
+                     split_->count(chunk.start, chunk.bytes));
+    };
+    for (const MallocArena& arena : malloc.arenas)
+        for (const FreeChunk& chunk : arena.free) take_out(chunk, Kind::kMallocFree, true);
+    for (const FreeChunk& chunk : malloc.cached) take_out(chunk, Kind::kMallocCached, false);
+    const bool of_interest =
+        std::any_of(measured_.parts.begin(), measured_.parts.end(),
+                    [](const auto& part) { return part.first.kind == Kind::kMallocArena; });
+    if (of_interest && !malloc.unknown.empty())
+        measured_.notes.push_back("malloc: what of it is live and what is free is not known: " +
+                                  malloc.unknown);
+}
+
+void Measurement::add_block(std::uint64_t address, std::uint64_t bytes, double weight,
+                            const std::string& domain) {
+    traced_ = true;
+    const Claim* const area = split_->area_of(address);
+    if (area == nullptr) return;
+    const auto times = [&](Split::Bytes is) {
+        return Split::Bytes{is.resident * weight, is.swapped * weight};
+    };
+    const Split::Bytes asked = split_->count(address, bytes);
+    split_->move(area->part, {Kind::kTraced, 0, domain}, times(asked));
+    const bool large = area->part.kind == Kind::kMallocLarge;
+    if (!large && area->part.kind != Kind::kMallocLive && area->part.kind != Kind::kMallocArena) return;
+    const std::uint64_t start = address - kChunkHeader;
+    const std::uint64_t end =
+        large ? round_up(address + bytes, kPageBytes)
+              : start + std::max(round_up(bytes + kChunkHeader / 2, kChunkHeader), 2 * kChunkHeader);
+    const Split::Bytes taken = split_->count(start, end - start);
+    split_->move(area->part, {Kind::kTracedRounding, 0, {}},
+                 times({std::max(taken.resident - asked.resident, 0.0),
+                        std::max(taken.swapped - asked.swapped, 0.0)}));
+}
+
+void Measurement::add_mapping(std::uint64_t start, std::uint64_t bytes, unsigned number) {
+    const std::uint64_t end = start + bytes;
+    for (const Claim& area : areas_) {
+        const bool free = area.part.kind == Kind::kAnonymous || area.part.kind == Kind::kNamedAnonymous;
+        const std::uint64_t from = std::max(start, area.start), to = std::min(end, area.end);
+        if (!free || from >= to) continue;
+        split_->move(area.part, {Kind::kTracedMapping, number, {}}, split_->count(from, to - from));
+    }
+}
+
+Measured Measurement::finish() {
+    split_->apply(measured_.parts);
+    if (traced_) {
+        Amount before;
+        std::erase_if(measured_.parts, [&](const auto& part) {
+            const bool live = part.first.kind == Kind::kMallocLive || part.first.kind == Kind::kMallocLarge;
+            if (live) before += part.second;
+            return live;
+        });
+        if (before.rss != 0 || before.swap != 0) measured_.parts[{Kind::kMallocUntraced, 0, {}}] = before;
+    }
+    return std::move(measured_);
+}
+
+Measured measure(pid_t pid) {
+    return Measurement(pid).finish();
 }
 
 }  // namespace unfreed::rss

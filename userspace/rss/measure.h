@@ -4,12 +4,15 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "userspace/rss/glibc_malloc.h"
 #include "userspace/rss/live_process.h"
 #include "userspace/rss/part.h"
 #include "userspace/rss/smaps.h"
+#include "userspace/rss/split.h"
 
 namespace unfreed::rss {
 
@@ -21,7 +24,34 @@ struct Measured {
     std::uint64_t kernel_rss_and_swap = 0;  // VmRSS + VmSwap, read right after
 };
 
-// Error: there is no such process, it may not be looked at, or it has no memory of its own.
+// One look at a living process, taken when it is made; what was traced in it is told afterwards.
+class Measurement {
+  public:
+    // Error: there is no such process, it may not be looked at, or it has no memory of its own.
+    explicit Measurement(pid_t pid);
+
+    // A live block, `weight` of its kind (sampling). Where the allocator is glibc's, what it takes beside the
+    // bytes that were asked for is told apart.
+    void add_block(std::uint64_t address, std::uint64_t bytes, double weight, const std::string& domain);
+
+    // Of a mapping that the program made: what is no other part's is call path `number`'s.
+    void add_mapping(std::uint64_t start, std::uint64_t bytes, unsigned number);
+
+    Measured finish();
+
+  private:
+    void take_out_free(const GlibcMalloc& malloc);
+    void add_area(const Mapping& mapping, const Part& whole, const std::vector<Claim>& claims);
+
+    LiveProcess process_;
+    std::vector<Mapping> mappings_;
+    std::vector<Claim> areas_;
+    std::optional<Split> split_;
+    Measured measured_;
+    bool traced_ = false;
+};
+
+// Without any tracing. Errors as above.
 Measured measure(pid_t pid);
 
 // What a mapping as a whole is, by its name, its neighbours and the threads' stack pointers.

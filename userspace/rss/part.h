@@ -12,9 +12,15 @@ enum class Kind : std::uint8_t {
     kGoHeap,      // in use or idle: not known
     kGoStacks,
     kGoMetadata,
-    kMallocMain,
-    kMallocArena,  // Part::number tells which
-    kMallocLarge,  // blocks with a mapping of their own
+    kTraced,          // blocks whose call paths are known; Part::name: their domain
+    kTracedRounding,  // malloc's headers of these, and what it rounds them up by
+    kTracedMapping,   // the program's own mappings; Part::number tells of which call path
+    kMallocLive,      // in arena Part::number, 0 is the main one; where traced: from before
+    kMallocLarge,     // blocks with a mapping of their own
+    kMallocFree,      // in arena Part::number
+    kMallocCached,    // freed, and kept by threads
+    kMallocArena,     // of arena Part::number, live or free: not known
+    kMallocUntraced,  // live, of any arena, from before tracing
     kThreadStacks,
     kV8,
     kPartitionAlloc,

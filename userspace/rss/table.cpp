@@ -16,8 +16,17 @@ std::string amount(std::uint64_t bytes) {
 }
 
 std::string name_of(const Part& part) {
-    if (part.kind == Kind::kMallocArena) return fmt::format("{} {}", text(part.kind), part.number);
-    return part.name.empty() ? text(part.kind) : part.name;
+    switch (part.kind) {
+        case Kind::kMallocLive:
+        case Kind::kMallocFree:
+        case Kind::kMallocArena:
+            return text(part.kind) +
+                   (part.number == 0 ? ", main heap" : fmt::format(", arena {}", part.number));
+        case Kind::kTraced:
+            return (part.name == "opencv" ? "OpenCV" : part.name) + ", " + text(part.kind);
+        default:
+            return part.name.empty() ? text(part.kind) : part.name;
+    }
 }
 
 std::string line(const std::string& name, const std::string& a, const std::string& b, const std::string& c) {
@@ -38,12 +47,24 @@ std::string text(Kind kind) {
             return "Go stacks";
         case Kind::kGoMetadata:
             return "Go runtime's own records";
-        case Kind::kMallocMain:
-            return "malloc, main heap";
-        case Kind::kMallocArena:
-            return "malloc, arena";
+        case Kind::kTraced:
+            return "live, as traced";
+        case Kind::kTracedRounding:
+            return "malloc, headers and rounding of these";
+        case Kind::kTracedMapping:
+            return "mmap, as traced";
+        case Kind::kMallocLive:
+            return "malloc, live";
         case Kind::kMallocLarge:
-            return "malloc, large blocks with own mappings";
+            return "malloc, live, blocks with own mappings";
+        case Kind::kMallocFree:
+            return "malloc, free";
+        case Kind::kMallocCached:
+            return "malloc, free, kept by threads (tcache)";
+        case Kind::kMallocArena:
+            return "malloc, live or free";
+        case Kind::kMallocUntraced:
+            return "malloc, live, from before tracing";
         case Kind::kThreadStacks:
             return "thread stacks";
         case Kind::kV8:

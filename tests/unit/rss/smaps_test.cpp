@@ -63,7 +63,7 @@ TEST_CASE("a mapping is told by its name, its neighbour and the threads' stack p
     };
     CHECK(kind(0) == Kind::kPrivateFiles);
     CHECK(kind(2) == Kind::kPrivateFiles);  // bss
-    CHECK(kind(3) == Kind::kMallocMain);
+    CHECK(kind(3) == Kind::kMallocArena);
     CHECK(kind(4) == Kind::kSharedMemory);
     CHECK(kind(5) == Kind::kThreadStacks);
     CHECK(kind(6) == Kind::kPartitionAlloc);
