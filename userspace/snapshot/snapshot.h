@@ -46,7 +46,7 @@ struct Node {
     FrameIndex frame = kNone;
 };
 
-// One (stack, process, domain, allocation age): the unit that is counted.
+// One (stack, process, domain, allocation age, shape): the unit that is counted.
 struct Sample {
     NodeIndex stack = 0;  // leaf node; 0: no stack known (counted in losses)
     ProcessIndex process = 0;
@@ -57,6 +57,7 @@ struct Sample {
     std::int64_t alloc_bytes = 0;
     std::int64_t inuse_objects = 0;  // allocated while tracing and not freed
     std::int64_t inuse_bytes = 0;
+    std::uint32_t shape = 0;  // index into Snapshot::shapes
 };
 
 struct Process {
@@ -77,8 +78,9 @@ struct Snapshot {
     std::vector<Module> modules;
     std::vector<std::string>
         functions;  // allocation functions by their readable names: malloc, operator new(unsigned long)
-    std::vector<std::string> domains;  // malloc, mmap, opencv, or a --pair's name
-    std::vector<Frame> frames;         // each once
+    std::vector<std::string> domains;     // malloc, mmap, opencv, or a --pair's name
+    std::vector<std::string> shapes{""};  // of what blocks serve, a cv::Mat: "480x640 CV_32FC1"; 0: not known
+    std::vector<Frame> frames;            // each once
     std::vector<Node> nodes{Node{kNone, kNone}};
     std::vector<Sample> samples;
     std::vector<Loss> losses;        // only causes with a count; empty: nothing lost
