@@ -146,6 +146,23 @@ struct {
     __type(value, struct uf_asked);
 } asked SEC(".maps");
 
+/* Threads that give a matrix its memory, by pid_tgid; the last one of each. */
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, 4096);
+    __type(key, uint64_t);
+    __type(value, struct uf_creating);
+} creating SEC(".maps");
+
+/* What blocks are for, by their stack. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, 1 << 16);
+    __type(key, uint64_t);
+    __type(value, struct uf_shape);
+} shapes SEC(".maps");
+
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, UF_BPF_SCRATCH_PER_CPU);

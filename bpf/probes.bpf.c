@@ -4,6 +4,7 @@
  *   allocate (session: entry and return)   entry: the size      return: the block -> walk -> live table
  *   call_entry, call_return                the same as two probes, where the kernel has no sessions
  *   ask                                    entry of a layer on malloc: the size that it was asked for
+ *   shape                                  entry of what gives a matrix of OpenCV its memory (matrices.h)
  *   release                                the block -> out of the live table
  *   unwind                                 exceptions: return addresses put back
  *   sys_enter, sys_exit                    mmap, munmap, mremap: rare, so they are sent as events
@@ -12,7 +13,7 @@
  * A block is counted once: the function that returns it last wins, since it finds the inner one's entry and
  * takes its place (realloc that calls malloc). Wrappers that may return another address than they got
  * (OpenCV, --pair) silence what they call instead. */
-#include "bpf/walk_in_kernel.h"
+#include "bpf/matrices.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -100,7 +101,8 @@ static __always_inline void put_block(uint64_t key, const struct uf_block* block
 }
 
 /* `regs` as the function's caller has them, just after the call. */
-static __always_inline void record(struct pt_regs* regs, uint64_t cookie, uint64_t address, uint64_t size) {
+static __always_inline void record(struct pt_regs* regs, uint64_t cookie, uint64_t address, uint64_t size,
+                                   uint64_t shape) {
     uint32_t slot_index = cookie_slot(cookie);
     const struct uf_slot* const slot = bpf_map_lookup_elem(&slots, &slot_index);
     if (!slot || !slot->process) return;
@@ -111,8 +113,9 @@ static __always_inline void record(struct pt_regs* regs, uint64_t cookie, uint64
         return;
     }
     const struct uf_registers at = {regs->ip, regs->sp, regs->bp};
-    block.stack = stack_of(slot, slot_index, cookie_function(cookie), &at, estimated_objects(&block),
+    block.stack = stack_of(slot, slot_index, cookie_function(cookie), shape, &at, estimated_objects(&block),
                            estimated_bytes(&block));
+    if (shape) keep_shape(block.stack, shape);
     put_block(key, &block);
 }
 
@@ -183,13 +186,16 @@ static __always_inline int on_call(struct pt_regs* regs, uint64_t cookie, uint64
 
 /* Called by a function that was asked itself, for another size than it asks for? The last one of this thread
  * counts if we return into it; any other is over (it threw, or did without malloc). */
-static __always_inline uint64_t asked_size(uint32_t slot_index, const struct pt_regs* regs, uint64_t size) {
+static __always_inline uint64_t asked_size(uint32_t slot_index, const struct pt_regs* regs, uint64_t size,
+                                           uint64_t* shape) {
     const uint32_t* const layered = bpf_map_lookup_elem(&layers, &slot_index);
     if (!layered || !*layered) return size;
     uint64_t thread = bpf_get_current_pid_tgid();
     const struct uf_asked* const outer = bpf_map_lookup_elem(&asked, &thread);
     if (!outer || regs->sp > outer->sp || regs->ip < outer->begin || regs->ip > outer->end) return size;
+    if (!outer->begin && size != outer->size) return size;
     size = outer->size;
+    *shape = outer->shape;
     bpf_map_delete_elem(&asked, &thread);
     return size;
 }
@@ -222,7 +228,10 @@ static __always_inline void on_return(struct pt_regs* regs, uint64_t cookie, uin
         size = 1;
         cookie |= (uint64_t)UF_FUNCTION_ZERO_FLAG << 16;
     }
-    if (address) record(regs, cookie, address, asked_size(slot_index, regs, size));
+    if (!address) return;
+    uint64_t shape = 0;
+    size = asked_size(slot_index, regs, size, &shape);
+    record(regs, cookie, address, size, shape);
 }
 
 SEC("uprobe")
@@ -266,8 +275,18 @@ SEC("uprobe")
 int ask(struct pt_regs* regs) {
     const uint64_t code = bpf_get_attach_cookie(regs) >> UF_COOKIE_CODE_SHIFT;
     uint64_t thread = bpf_get_current_pid_tgid();
-    const struct uf_asked now = {regs->di, regs->sp, regs->ip, regs->ip + code};
+    const struct uf_asked now = {regs->di, regs->sp, regs->ip, regs->ip + code,
+                                 shape_asked_for(regs->di, regs->sp)};
     bpf_map_update_elem(&asked, &thread, &now, BPF_ANY);
+    return 0;
+}
+
+SEC("uprobe")
+int shape(struct pt_regs* regs) {
+    if (cookie_kind(bpf_get_attach_cookie(regs)) == UF_CALL_SHAPE)
+        on_create(regs);
+    else
+        on_create_data(regs);
     return 0;
 }
 
@@ -412,7 +431,7 @@ int sys_exit(unsigned long long* context) {
         return 0;
     }
     const struct uf_registers at = {regs->ip, regs->sp, regs->bp};
-    event.stack = stack_of(slot, index, number == SYS_MMAP ? UINT16_MAX : UINT16_MAX - 1, &at, 0, 0);
+    event.stack = stack_of(slot, index, number == SYS_MMAP ? UINT16_MAX : UINT16_MAX - 1, 0, &at, 0, 0);
     if (number == SYS_MMAP) {
         event.length = regs->si;
         event.flags = regs->dx;

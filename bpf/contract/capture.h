@@ -33,6 +33,8 @@ enum uf_call_kind {
     UF_CALL_FREE = 6,           /* f(block) */
     UF_CALL_UNWIND = 7,         /* f(): about to walk the stack for an exception */
     UF_CALL_ASK = 8,            /* f(size), which asks malloc for that or more, and may throw */
+    UF_CALL_SHAPE = 9,          /* f(matrix, dimensions, extents, type): preload/contract/mats.def */
+    UF_CALL_SHAPE_OF = 10,      /* f(record of a matrix) */
 };
 /* Cookie: slot in bits 0..15, function index in 16..31, call kind in 32..39, UF_COOKIE_x above. */
 #define UF_COOKIE(slot, function, kind) \
@@ -129,8 +131,26 @@ struct uf_call {
 struct uf_asked {
     uint64_t size;
     uint64_t sp;
-    uint64_t begin;
+    uint64_t begin; /* 0: any code, but for just this size */
     uint64_t end;
+    uint64_t shape; /* uf_creating.hash of what the block is for; 0: not known */
+};
+
+/* What a block is for: a matrix of OpenCV. */
+enum { UF_BPF_DIMENSIONS = 32 }; /* CV_MAX_DIM */
+struct uf_shape {
+    uint64_t caller; /* where the function returns to that gave the matrix its memory */
+    uint32_t type;   /* OpenCV's: depth and channels */
+    uint32_t dimensions;
+    int32_t extents[UF_BPF_DIMENSIONS]; /* rows first */
+};
+
+/* A thread gives a matrix its memory. */
+struct uf_creating {
+    uint64_t hash; /* of the shape, never 0 */
+    uint64_t bytes;
+    uint64_t sp;
+    struct uf_shape shape;
 };
 
 /* --- events */
@@ -227,6 +247,7 @@ static_assert(sizeof(struct uf_code) == 24, "code");
 static_assert(sizeof(struct uf_range) == 32, "range");
 static_assert(sizeof(struct uf_block) == 24, "block");
 static_assert(sizeof(struct uf_call) == 40, "call");
+static_assert(sizeof(struct uf_shape) == 144, "shape");
 static_assert(sizeof(struct uf_stack_event) == 24, "stack event");
 static_assert(sizeof(struct uf_event) == 64, "event");
 

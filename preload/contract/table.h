@@ -76,6 +76,12 @@ typedef struct uf_node {
 #define UF_PC_MODULE_SHIFT 48
 #define UF_PC_EXACT (1ull << 47)
 #define UF_PC_ADDRESS (UF_PC_EXACT - 1)
+// Inside of a leaf there can be nodes that say what the block is for, a cv::Mat: one for each of its
+// dimensions, the outermost first, then one for its type; the last is the stack id then. No module has so
+// high a number.
+#define UF_PC_EXTENT (0xfffeull << UF_PC_MODULE_SHIFT)  // | elements
+#define UF_PC_TYPE (0xffffull << UF_PC_MODULE_SHIFT)    // | dimensions << 16 | OpenCV's type
+#define UF_DIMENSIONS_MAX 32u                           // CV_MAX_DIM
 
 // --- Allocations ever, per stack
 // --------------------------------------------------------------------------------- One array of UF_NODES

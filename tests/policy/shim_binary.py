@@ -21,7 +21,8 @@ shim = sys.argv[1]
 
 
 def hooks():
-    return set(re.findall(r"^UF_(?:ALLOCATES|FREES)\(\w+, (\w+), \w+\)", tree.text("preload/contract/functions.def"), re.M))
+    return (set(re.findall(r"^UF_(?:ALLOCATES|FREES)\(\w+, (\w+), \w+\)", tree.text("preload/contract/functions.def"), re.M))
+            | set(re.findall(r"^UF_MAKES_MAT\(\w+, (\w+)\)", tree.text("preload/contract/mats.def"), re.M)))
 
 
 def allowed_imports():

@@ -93,6 +93,44 @@ TEST_CASE("functions have readable names and their domain") {
     CHECK(snapshot.domains[snapshot.samples[1].domain] == "opencv");
 }
 
+TEST_CASE("a block that serves a matrix has its shape, and its leaf is the allocation function") {
+    Table table;
+    const std::uint32_t leaf = table.builder.add_path(kCode, UF_FUNCTION_cv_fastMalloc);
+    const std::uint32_t rows = table.builder.add_node(leaf, UF_PC_EXTENT | 480);
+    const std::uint32_t columns = table.builder.add_node(rows, UF_PC_EXTENT | 640);
+    const std::uint32_t shape = table.builder.add_node(columns, UF_PC_TYPE | 2 << 16 | 5);
+    table.builder.add_block(kHeap, 480 * 640 * 4, shape);
+    const Snapshot snapshot = table.read();
+    const Sample& sample = only_sample(snapshot);
+    CHECK(snapshot.shapes[sample.shape] == "480x640 CV_32FC1");
+    const std::vector<Frame> frames = frames_of(snapshot, sample.stack);
+    REQUIRE(frames.size() == 2);
+    CHECK(snapshot.functions[frames[0].function] == "cv::fastMalloc(unsigned long)");
+}
+
+TEST_CASE("memory of a matrix is OpenCV's, whatever allocator it is from") {
+    Table table;
+    const std::uint32_t leaf = table.builder.add_path(kCode, UF_FUNCTION_malloc);
+    const std::uint32_t shape =
+        table.builder.add_node(table.builder.add_node(leaf, UF_PC_EXTENT | 3), UF_PC_TYPE | 1 << 16 | 2 << 3);
+    table.builder.add_block(kHeap, 9, shape);
+    const Snapshot snapshot = table.read();
+    CHECK(snapshot.shapes[only_sample(snapshot).shape] == "3 CV_8UC3");
+    CHECK(snapshot.domains[only_sample(snapshot).domain] == "opencv");
+}
+
+TEST_CASE("a shape that makes no sense is none") {
+    Table table;
+    const std::uint32_t leaf = table.builder.add_path(kCode, UF_FUNCTION_malloc);
+    const std::uint64_t dimensions = GENERATE(0u, 2u, 33u, 0xffffffffu);
+    const std::uint32_t shape =
+        table.builder.add_node(table.builder.add_node(leaf, UF_PC_EXTENT | 3), UF_PC_TYPE | dimensions << 16);
+    table.builder.add_block(kHeap, 9, shape);
+    const Snapshot snapshot = table.read();
+    CHECK(only_sample(snapshot).shape == 0);
+    CHECK(only_sample(snapshot).inuse_bytes == 9);
+}
+
 TEST_CASE("sizes that a cell has no room for are read from the next cell") {
     const std::uint32_t shift = GENERATE(5u, 3u);
     // At the end of a chunk the next cell is in the chunk of the next 2 MiB of addresses.

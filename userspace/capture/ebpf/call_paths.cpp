@@ -158,6 +158,14 @@ const CallPath* CallPaths::find(std::uint64_t stack) const {
     return found == paths_.end() ? nullptr : &found->second;
 }
 
+bool CallPaths::goes_through(const CallPath& path, std::uint64_t address) const {
+    for (NodeIndex node = path.leaf; node != 0; node = nodes_[node].caller) {
+        const Frame& frame = frames_[nodes_[node].frame];
+        if (frame.kind == Frame::Kind::kReturn && frame.address == address) return true;
+    }
+    return false;
+}
+
 void CallPaths::write(Snapshot& into) const {
     into.frames = frames_;
     into.nodes = nodes_;

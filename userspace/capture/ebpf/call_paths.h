@@ -31,6 +31,8 @@ class CallPaths {
     void add(std::uint64_t stack, const ProcessImage& image, std::uint32_t function, uf_end end,
              std::span<const std::uint64_t> frames);
     const CallPath* find(std::uint64_t stack) const;
+    // Does some call on the path return to `address`?
+    bool goes_through(const CallPath& path, std::uint64_t address) const;
     std::size_t size() const { return paths_.size(); }
 
     // Copies the tree.

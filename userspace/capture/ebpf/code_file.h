@@ -74,6 +74,7 @@ class CodeFile {
     std::optional<std::uint64_t> file_offset(std::uint64_t address) const;
     std::vector<std::byte> bytes_at(std::uint64_t address, std::size_t count) const;
     void choose_sites();
+    bool is_known_opencv() const;
     void choose_operator(FoundFunction& found, std::span<const std::byte> code, bool has_malloc) const;
 
     Descriptor file_;
@@ -81,7 +82,8 @@ class CodeFile {
     std::vector<Segment> segments_;
     std::string build_id_;
     bool is_executable_ = false;
-    bool throws_ = false;  // it names what throws exceptions
+    bool throws_ = false;                          // it names what throws exceptions
+    std::optional<std::uint64_t> opencv_version_;  // address of the function that tells it
     unwind::UnwindTable table_;
     std::vector<FoundFunction> functions_;  // by address
     std::vector<std::pair<std::uint64_t, std::string>>

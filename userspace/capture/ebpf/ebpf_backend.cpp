@@ -215,6 +215,8 @@ Snapshot EbpfBackend::snapshot(bool last) {
     mapped_.for_each([&](std::uint64_t stack, std::uint64_t objects, std::uint64_t bytes) {
         groups.add_mapped(stack, objects, bytes);
     });
+    kernel_.for_each_shape(
+        [&](std::uint64_t stack, const uf_shape& shape) { groups.add_shape(stack, shape); });
     groups.write(snapshot);
     for (std::size_t cause = 0; cause < kLosses.size(); ++cause) {
         const std::uint64_t count = kernel_.control().losses[cause];

@@ -103,6 +103,16 @@ Functions::Functions(const std::vector<std::pair<std::string, std::string>>& pai
         function.kind = alias.kind;
         by_symbol_[alias.symbol] = function;
     }
+    for (const char* symbol : {
+#define UF_MAKES_MAT(identifier, symbol) #symbol,
+#include "preload/contract/mats.def"
+#undef UF_MAKES_MAT
+         }) {
+        Function makes;
+        makes.index = add_name(symbol, kOpencvDomain);
+        makes.kind = std::string_view(symbol).starts_with("_Z") ? UF_CALL_SHAPE : UF_CALL_SHAPE_OF;
+        by_symbol_[symbol] = makes;
+    }
     Function unwinds;
     unwinds.kind = UF_CALL_UNWIND;
     for (const char* symbol :

@@ -21,6 +21,7 @@ struct Function {
     bool may_throw = false;    // where its module throws at all, exceptions can leave it
     bool aligned = false;      // an operator with an alignment: rounds the size up before it asks malloc
     bool allocates() const { return kind < UF_CALL_FREE || kind == UF_CALL_ASK; }
+    bool makes_matrix() const { return kind == UF_CALL_SHAPE || kind == UF_CALL_SHAPE_OF; }
 };
 
 class Functions {

@@ -188,8 +188,8 @@ int KernelSide::load(bool sessions, bool restores_returns) {
     bpf_program__set_autoload(programs_->progs.unwind, restores_returns);
     if (sessions) {
         bpf_program__set_expected_attach_type(programs_->progs.allocate, kUprobeSession);
-        for (bpf_program* const program :
-             {programs_->progs.release, programs_->progs.ask, programs_->progs.unwind}) {
+        for (bpf_program* const program : {programs_->progs.release, programs_->progs.ask,
+                                           programs_->progs.shape, programs_->progs.unwind}) {
             bpf_program__set_expected_attach_type(program, kUprobeMulti);
         }
     }
@@ -235,6 +235,7 @@ void KernelSide::attach(pid_t pid, int file, const Probes& probes, std::vector<D
     attach_all(programs_->progs.unwind, probes.unwinding);
     attach_all(programs_->progs.release, probes.freeing);
     attach_all(programs_->progs.ask, probes.asking);
+    attach_all(programs_->progs.shape, probes.shaping);
     if (sessions_) return attach_all(programs_->progs.allocate, probes.allocating);
     attach_one_by_one(pid, path, probes.allocating, bpf_program__fd(programs_->progs.call_return), true,
                       links);
@@ -337,6 +338,9 @@ void KernelSide::for_each_total(const std::function<void(std::uint64_t, const uf
 }
 void KernelSide::for_each_open_call(const std::function<void(std::uint64_t, const uf_call&)>& visit) const {
     for_each_entry<std::uint64_t, uf_call>(bpf_map__fd(programs_->maps.calls), visit);
+}
+void KernelSide::for_each_shape(const std::function<void(std::uint64_t, const uf_shape&)>& visit) const {
+    for_each_entry<std::uint64_t, uf_shape>(bpf_map__fd(programs_->maps.shapes), visit);
 }
 
 }  // namespace unfreed::ebpf

@@ -36,9 +36,10 @@ class KernelSide {
     // Probes in one file, in one process: functions that allocate (entry and return), functions that free.
     // They live as long as the descriptors that are appended to `links`. Error when the kernel refuses.
     struct Probes {
-        std::vector<Probe> allocating, freeing, asking, unwinding;
+        std::vector<Probe> allocating, freeing, asking, shaping, unwinding;
         bool empty() const {
-            return allocating.empty() && freeing.empty() && asking.empty() && unwinding.empty();
+            return allocating.empty() && freeing.empty() && asking.empty() && shaping.empty() &&
+                   unwinding.empty();
         }
     };
     void attach(pid_t pid, int file, const Probes& probes, std::vector<Descriptor>& links) const;
@@ -73,6 +74,7 @@ class KernelSide {
     void for_each_block(const std::function<void(std::uint64_t key, const uf_block&)>& visit) const;
     void for_each_total(const std::function<void(std::uint64_t stack, const uf_totals&)>& visit) const;
     void for_each_open_call(const std::function<void(std::uint64_t key, const uf_call&)>& visit) const;
+    void for_each_shape(const std::function<void(std::uint64_t stack, const uf_shape&)>& visit) const;
 
   private:
     struct FreeRing {

@@ -68,7 +68,8 @@ ProbeSite choose_probe_site(std::span<const std::byte> code, unsigned arguments,
         if (const auto target = decoder.target(at)) targets.push_back(*target);
         at += decoder.instruction.length;
     }
-    constexpr std::array kArguments{ZYDIS_REGISTER_RDI, ZYDIS_REGISTER_RSI, ZYDIS_REGISTER_RDX};
+    constexpr std::array kArguments{ZYDIS_REGISTER_RDI, ZYDIS_REGISTER_RSI, ZYDIS_REGISTER_RDX,
+                                    ZYDIS_REGISTER_RCX};
     for (std::size_t at = 0; at < std::min(code.size(), kLook) && decoder.decode(code.subspan(at));) {
         const auto& instruction = decoder.instruction;
         const bool passed_again = std::find(targets.begin(), targets.end(), at) != targets.end();

@@ -136,10 +136,11 @@ bool Processes::probe(Traced& traced, const CodeFile& file) {
             cookie |= std::min<std::uint64_t>(found.size, 1u << 21) << UF_COOKIE_CODE_SHIFT;
         auto& list = function.kind == UF_CALL_FREE     ? probes.freeing
                      : function.kind == UF_CALL_ASK    ? probes.asking
+                     : function.makes_matrix()         ? probes.shaping
                      : function.kind == UF_CALL_UNWIND ? probes.unwinding
                                                        : probes.allocating;
         list.push_back({found.probe_offset, cookie});
-        layers = layers || function.wraps || function.kind == UF_CALL_ASK;
+        layers = layers || function.wraps || function.kind == UF_CALL_ASK || function.makes_matrix();
     }
     if (probes.empty()) return false;
     if (layers) kernel_.set_layers(traced.slot, true);

@@ -1,9 +1,12 @@
 #include "userspace/capture/ebpf/sample_groups.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <vector>
 
 #include "userspace/snapshot/age_bucket.h"
+#include "userspace/snapshot/mat_shape.h"
 
 namespace unfreed::ebpf {
 namespace {
@@ -56,6 +59,17 @@ void SampleGroups::add_mapped(std::uint64_t stack, std::uint64_t objects, std::u
     groups_[stack].bytes += bytes;
 }
 
+// Only if the block was asked for inside of the call that gave the matrix its memory: the stack goes through
+// where that call returns to. Else it was another one of the same size, some time later.
+void SampleGroups::add_shape(std::uint64_t stack, const uf_shape& shape) {
+    const auto group = groups_.find(stack);
+    const CallPath* const path = paths_.find(stack);
+    if (group == groups_.end() || path == nullptr || !paths_.goes_through(*path, shape.caller)) return;
+    const std::size_t dimensions = std::min<std::size_t>(shape.dimensions, UF_BPF_DIMENSIONS);
+    const std::vector<std::uint32_t> extents(shape.extents, shape.extents + dimensions);
+    group->second.shape = mat_shape_text(shape.type, extents);
+}
+
 // A stack that is not known is the id of its process's image, or one whose event has not come yet.
 CallPath SampleGroups::path_of(std::uint64_t stack) const {
     if (const CallPath* const path = paths_.find(stack)) return *path;
@@ -69,6 +83,7 @@ CallPath SampleGroups::path_of(std::uint64_t stack) const {
 void SampleGroups::write(Snapshot& into) {
     std::array<std::uint64_t, UF_END_UNKNOWN_CODE + 1> ended{};
     std::uint64_t without_process = 0;
+    std::unordered_map<std::string, std::uint32_t> shapes{{"", 0}};
     for (auto& [stack, group] : groups_) {
         const CallPath path = path_of(stack);
         if (path.process == kNone) {
@@ -81,6 +96,14 @@ void SampleGroups::write(Snapshot& into) {
         sample.stack = path.leaf;
         sample.process = path.process;
         sample.domain = functions_.domain_of(path.function);
+        if (!group.shape.empty()) {
+            const auto [known, is_new] =
+                shapes.try_emplace(group.shape, static_cast<std::uint32_t>(into.shapes.size()));
+            if (is_new) into.shapes.push_back(group.shape);
+            sample.shape = known->second;
+            sample.domain =
+                Functions::kOpencvDomain;  // also where OpenCV was given another allocator (numpy's)
+        }
         if (group.by_age.empty()) group.by_age[0] = {};
         bool oldest = true;
         for (auto at = group.by_age.rbegin(); at != group.by_age.rend(); ++at) {

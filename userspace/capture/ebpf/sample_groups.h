@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <string>
 #include <unordered_map>
 #include <utility>
 
@@ -48,6 +49,7 @@ class SampleGroups {
     void add_total(std::uint64_t stack, const uf_totals& totals);
     void add_region(const Regions::Region& region, std::uint64_t bytes);
     void add_mapped(std::uint64_t stack, std::uint64_t objects, std::uint64_t bytes);
+    void add_shape(std::uint64_t stack, const uf_shape& shape);
 
     // Samples, and how many allocations have stacks that do not reach the outermost frame.
     void write(Snapshot& into);
@@ -61,6 +63,7 @@ class SampleGroups {
         std::map<std::uint32_t, Outstanding> by_age;  // by age bucket
         std::uint64_t objects = 0;                    // ever
         std::uint64_t bytes = 0;
+        std::string shape;  // of the matrices that its blocks are; empty: not known
     };
     CallPath path_of(std::uint64_t stack) const;
 

@@ -1,6 +1,9 @@
 #include "userspace/capture/preload/call_paths.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "userspace/snapshot/mat_shape.h"
 
 namespace unfreed {
 namespace {
@@ -40,6 +43,32 @@ NodeIndex CallPaths::take_over(std::uint32_t stack) {
         caller = here;
     }
     return caller;
+}
+
+std::uint32_t CallPaths::leaf_of(std::uint32_t stack) const {
+    for (std::uint32_t i = 0; i <= UF_DIMENSIONS_MAX && stack < nodes_.size(); ++i) {
+        if (nodes_[stack].pc < UF_PC_EXTENT) break;
+        stack = nodes_[stack].caller;
+    }
+    return stack;
+}
+
+std::uint32_t CallPaths::shape_of(std::uint32_t stack) {
+    constexpr std::uint64_t kTag = 0xffffull << UF_PC_MODULE_SHIFT;
+    if (stack >= nodes_.size() || (nodes_[stack].pc & kTag) != UF_PC_TYPE) return 0;
+    const std::uint64_t type = nodes_[stack].pc & ~kTag;
+    std::vector<std::uint32_t> extents;
+    for (std::uint64_t left = type >> 16; left != 0 && left <= UF_DIMENSIONS_MAX; --left) {
+        stack = nodes_[stack].caller;
+        if (stack >= nodes_.size() || (nodes_[stack].pc & kTag) != UF_PC_EXTENT) return 0;
+        extents.push_back(static_cast<std::uint32_t>(nodes_[stack].pc));
+    }
+    if (extents.empty()) return 0;
+    std::reverse(extents.begin(), extents.end());
+    const auto [known, is_new] = shapes_.try_emplace(mat_shape_text(type & 0xfff, extents),
+                                                     static_cast<std::uint32_t>(into_.shapes.size()));
+    if (is_new) into_.shapes.push_back(known->first);
+    return known->second;
 }
 
 std::uint32_t CallPaths::function_of(std::uint32_t stack) const {

@@ -3,6 +3,8 @@
 // counted.
 #pragma once
 #include <cstdint>
+#include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "preload/contract/table.h"
@@ -18,6 +20,12 @@ class CallPaths {
 
     // The Snapshot's node for a stack of the table; 0 when it makes no sense.
     NodeIndex take_over(std::uint32_t stack);
+
+    // The leaf of a stack: itself, or the one that it says the shape of a block of.
+    std::uint32_t leaf_of(std::uint32_t stack) const;
+
+    // Index into Snapshot::shapes of what its blocks serve; 0: nothing is known of that.
+    std::uint32_t shape_of(std::uint32_t stack);
 
     // The function that the program called there: an uf_function, UF_FUNCTION_NONE when `stack` is no leaf.
     std::uint32_t function_of(std::uint32_t stack) const;
@@ -35,6 +43,7 @@ class CallPaths {
     std::vector<std::uint64_t> pcs_;  // of the frames that we added, in their order
     FrameIndex first_frame_;
     DenseIndex frames_;
+    std::unordered_map<std::string, std::uint32_t> shapes_;
     std::vector<std::uint32_t> way_;
     std::uint64_t broken_ = 0;
 };

@@ -133,9 +133,14 @@ class SampleWriter {
 
     void write(const BlockGroup& live, Total ever) {
         Sample sample;
-        sample.stack = paths_.take_over(live.stack);
+        const std::uint32_t leaf = paths_.leaf_of(live.stack);
+        sample.stack = paths_.take_over(leaf);
         sample.process = process_;
-        sample.domain = live.mapping ? kDomain_mmap : kFunctions[paths_.function_of(live.stack)].domain;
+        sample.shape = paths_.shape_of(live.stack);
+        // Memory of a matrix is OpenCV's, also where OpenCV was given another allocator (numpy's).
+        sample.domain = live.mapping        ? kDomain_mmap
+                        : sample.shape != 0 ? kDomain_opencv
+                                            : kFunctions[paths_.function_of(leaf)].domain;
         sample.age = kAgeBuckets[live.age_bucket];
         sample.alloc_objects = whole(ever.objects);
         sample.alloc_bytes = static_cast<std::int64_t>(ever.bytes);
