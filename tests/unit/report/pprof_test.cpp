@@ -60,6 +60,20 @@ TEST_CASE("a profile comes back from its file as it was") {
     CHECK(read.mappings[0].limit == 0x500000);
 }
 
+TEST_CASE("the shape of matrices comes back from the file, and can be asked for") {
+    const TemporaryFolder folder;
+    Profile profile = profile_of({{{"main", "malloc"}, 8}, {{"main", "calloc"}, 9}});
+    profile.samples[1].shape = profile.strings.intern("480x640 CV_32FC1");
+    write_pprof(profile, folder / "p");
+    Profile read = read_pprof(folder / "p");
+    CHECK(read.strings[read.samples[1].shape] == "480x640 CV_32FC1");
+    Filter filter;
+    filter.focus = Pattern("--focus", "640 CV_32F");
+    apply(filter, read);
+    REQUIRE(read.samples.size() == 1);
+    CHECK(path_text(read, read.samples[0]) == "calloc < main");
+}
+
 TEST_CASE("nothing lost is said and read again") {
     const TemporaryFolder folder;
     write_pprof(profile_of({{{"main", "malloc"}, 8}}), folder / "p");
