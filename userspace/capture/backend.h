@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -69,6 +70,23 @@ class Backend {
 
     // No traced process is left.
     virtual bool finished() const = 0;
+
+    // Processes that are traced and have not ended, as far as is known.
+    virtual std::vector<pid_t> living() const { return {}; }
+
+    // The live blocks of one of them, mappings aside, as they are now. `weight`: how many such blocks it
+    // stands for (sampling). `domain`: index into Snapshot::domains.
+    struct LiveBlock {
+        std::uint64_t address = 0;
+        std::uint64_t bytes = 0;
+        double weight = 1;
+        std::uint32_t domain = 0;
+    };
+    using VisitBlock = std::function<void(const LiveBlock&)>;
+    virtual void for_each_block(pid_t pid, const VisitBlock& visit) const {
+        static_cast<void>(pid);
+        static_cast<void>(visit);
+    }
 
     // The programs run on, untraced. Blocks freed later still count as outstanding in later snapshots.
     virtual void stop_recording() = 0;

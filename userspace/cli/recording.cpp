@@ -83,8 +83,15 @@ void Recording::handle_signals() {
         else if (child_ < 0)
             asked_to_end_ = true;
         else if (!child_status_ && CallerSignals::is_for_command(*signal, child_))
-            kill(child_, static_cast<int>(signal->ssi_signo));
+            hand_on(static_cast<int>(signal->ssi_signo));
     }
+}
+
+// A signal that ends most programs is the last moment at which one can be looked at.
+void Recording::hand_on(int signal) {
+    if (signal == SIGTERM || signal == SIGINT || signal == SIGHUP || signal == SIGQUIT)
+        look_before_signal_.emplace(backend_);
+    kill(child_, signal);
 }
 
 void Recording::reap() {
@@ -96,7 +103,12 @@ void Recording::reap() {
 }
 
 Snapshot Recording::take(bool last) {
+    MemoryLook look(backend_);
     Snapshot snapshot = backend_.snapshot(last);
+    if (look.empty() && look_before_signal_)
+        look_before_signal_->finish(snapshot, "when its signal came");
+    else
+        look.finish(snapshot, "");
     snapshot.command = command_;
     snapshot.started_unix_ns = started_unix_ns_;
     snapshot.duration_ns = clock_ns(CLOCK_MONOTONIC) - started_ns_;

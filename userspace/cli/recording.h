@@ -8,6 +8,7 @@
 
 #include "userspace/capture/backend.h"
 #include "userspace/cli/capture_options.h"
+#include "userspace/cli/memory_look.h"
 #include "userspace/process/caller_signals.h"
 
 namespace unfreed {
@@ -33,6 +34,7 @@ class Recording {
   private:
     void poll_once(std::int64_t until_ns);
     void handle_signals();
+    void hand_on(int signal);
     void reap();
     void write_numbered();
     void wait_for_writers();
@@ -48,6 +50,7 @@ class Recording {
     const std::int64_t started_ns_;
     std::optional<int> child_status_;
     bool asked_to_end_ = false;
+    std::optional<MemoryLook> look_before_signal_;  // of a command that is about to end
     unsigned numbered_ = 0;
     std::vector<pid_t> writers_;
 };

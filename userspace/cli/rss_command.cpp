@@ -1,14 +1,14 @@
 // unfreed rss PID...: where the resident memory of living processes is.
-#include <fmt/format.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <iostream>
 #include <limits>
 #include <memory>
 #include <vector>
 
 #include "userspace/cli/commands.h"
 #include "userspace/error.h"
+#include "userspace/report/memory_text.h"
 #include "userspace/rss/measure.h"
 #include "userspace/rss/table.h"
 
@@ -43,7 +43,8 @@ int rss_of(const RssOptions& options) {
             if (asked) throw;
         }
     }
-    fmt::print("{}", rss::table(measured));
+    write_memory(rss::table(measured), std::cout);
+    std::cout.flush();
     return kExitDone;
 }
 

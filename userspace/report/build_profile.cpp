@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "userspace/report/format.h"
 #include "userspace/report/modules.h"
 #include "userspace/report/namer.h"
 #include "userspace/report/path_tree.h"
@@ -15,6 +16,7 @@ namespace unfreed {
 namespace {
 
 constexpr std::uint32_t kShimFrame = kNone;
+constexpr std::size_t kNameColumns = 40;  // of one function in the table of where memory is
 
 // Where the frame is, to look up: for a return address, inside the call before it.
 std::uint64_t lookup_address(const Frame& frame) {
@@ -184,6 +186,20 @@ std::uint64_t add_samples(const Snapshot& snapshot, const std::vector<std::uint3
     return cut;
 }
 
+// "mmap, as traced: alloc_arena < start < main", the innermost frames of the row's path.
+std::string row_name(const Profile& profile, const std::string& name, std::uint32_t node) {
+    constexpr int kFrames = 3;
+    std::string path;
+    node = profile.nodes[node].caller;  // the leaf is the allocation function
+    for (int i = 0; i < kFrames && node != 0; ++i, node = profile.nodes[node].caller) {
+        const Profile::Location& location = profile.locations[profile.nodes[node].location];
+        const Profile::Line& line = profile.lines[location.first_line + location.line_count - 1];
+        path += (path.empty() ? "" : " < ") +
+                fit_name(profile.strings[profile.functions[line.function].name], kNameColumns);
+    }
+    return path.empty() ? name : name + ": " + path;
+}
+
 void describe(const Snapshot& snapshot, std::uint64_t cut_paths, Profile& profile) {
     profile.command = snapshot.command;
     profile.backend = snapshot.backend;
@@ -214,6 +230,12 @@ Profile build_profile(Snapshot&& given, const Progress& progress) {
     const std::vector<std::uint32_t> location_of = name_frames(snapshot, namer, progress);
     const std::vector<std::uint32_t> node_of = map_nodes(snapshot, location_of, profile);
     std::vector<Node>().swap(snapshot.nodes);
+    profile.memory = std::move(snapshot.memory);
+    for (MemoryRow& row : profile.memory.rows) {
+        if (row.stack != 0) {
+            row.name = row_name(profile, row.name, node_of[row.stack]);
+        }
+    }
     const std::uint64_t cut_paths = add_samples(snapshot, node_of, namer, profile);
     describe(snapshot, cut_paths, profile);
     return profile;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+
 namespace unfreed {
 namespace {
 
@@ -13,6 +15,59 @@ bool take(std::string_view comment, std::string_view key, std::string& value) {
         return false;
     }
     value = comment.substr(key.size());
+    return true;
+}
+
+constexpr std::string_view kMemoryOf = "of ", kMemoryNote = "note: ", kKernel = " VmRSS + VmSwap";
+constexpr std::string_view kResident = " resident, ", kSwapped = " swapped", kRow = ": ",
+                           kProcess = ", in all: ";
+
+std::string memory_row(const MemoryRow& row, std::string_view before_name) {
+    return fmt::format("memory: {}{}{}{}{}{}", row.resident, kResident, row.swapped, kSwapped, before_name,
+                       row.name);
+}
+
+void add_memory(const MemoryTable& table, std::vector<std::string>& comments) {
+    if (!table.of.empty()) comments.push_back(fmt::format("memory: {}{}", kMemoryOf, table.of));
+    for (const MemoryRow& row : table.rows) comments.push_back(memory_row(row, kRow));
+    if (table.kernel != 0) comments.push_back(fmt::format("memory: {}{}", table.kernel, kKernel));
+    for (const MemoryRow& process : table.processes) comments.push_back(memory_row(process, kProcess));
+    for (const std::string& note : table.notes)
+        comments.push_back(fmt::format("memory: {}{}", kMemoryNote, note));
+}
+
+bool take_number(std::string_view& text, std::uint64_t& number) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc()) return false;
+    text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+    return true;
+}
+
+bool take_word(std::string_view& text, std::string_view word) {
+    if (!text.starts_with(word)) return false;
+    text.remove_prefix(word.size());
+    return true;
+}
+
+// False: not in the form that add_memory() gives it.
+bool read_memory(std::string_view line, MemoryTable& table) {
+    MemoryRow row;
+    if (take_word(line, kMemoryOf)) {
+        table.of = line;
+    } else if (take_word(line, kMemoryNote)) {
+        table.notes.emplace_back(line);
+    } else if (!take_number(line, row.resident)) {
+        return false;
+    } else if (line == kKernel) {
+        table.kernel = row.resident;
+    } else if (take_word(line, kResident) && take_number(line, row.swapped) && take_word(line, kSwapped)) {
+        const bool process = take_word(line, kProcess);
+        if (!process && !take_word(line, kRow)) return false;
+        row.name = line;
+        (process ? table.processes : table.rows).push_back(row);
+    } else {
+        return false;
+    }
     return true;
 }
 
@@ -49,6 +104,7 @@ std::vector<std::string> comments_of(const Profile& profile) {
     for (const std::string& note : profile.notes) {
         comments.push_back("note: " + note);
     }
+    add_memory(profile.memory, comments);
     return comments;
 }
 
@@ -58,6 +114,9 @@ void read_comment(std::string_view comment, Profile& profile) {
         return;
     }
     if (take(comment, "sampling: ", value) || take(comment, "duration: ", value)) {
+        return;
+    }
+    if (take(comment, "memory: ", value) && read_memory(value, profile.memory)) {
         return;
     }
     if (take(comment, "process: ", value)) {
@@ -70,8 +129,7 @@ void read_comment(std::string_view comment, Profile& profile) {
         }
         profile.losses->push_back(value);
     } else {
-        take(comment, "note: ", value);
-        profile.notes.push_back(value.empty() ? std::string(comment) : value);
+        profile.notes.push_back(take(comment, "note: ", value) ? value : std::string(comment));
     }
 }
 

@@ -8,6 +8,15 @@
 //   nothing lost                          or, one per cause:
 //   lost: 12 blocks not recorded: the live table is full
 //   note: ...
+//
+// and, where processes were alive at the moment of the snapshot, the table of where their memory is, in
+// bytes:
+//
+//   memory: of service (4711)
+//   memory: 1234567 resident, 0 swapped: malloc, live, as traced        (one for each row; they add up)
+//   memory: 2345678 VmRSS + VmSwap                                      (of one process)
+//   memory: 1234567 resident, 0 swapped, in all: child (4712)           (of several, one for each)
+//   memory: note: ...
 #pragma once
 #include <string>
 #include <string_view>

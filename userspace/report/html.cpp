@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <ostream>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "userspace/report/call_tree.h"
 #include "userspace/report/comments.h"
 #include "userspace/report/markup.h"
+#include "userspace/report/memory_text.h"
 #include "userspace/report/views.h"
 
 namespace unfreed {
@@ -85,6 +87,15 @@ void write_html(const Profile& profile, const ViewOptions& options, std::ostream
     }
     out << "</table>\n";
 
+    if (!options.difference && !profile.memory.rows.empty()) {
+        std::stringstream table;
+        write_memory(profile.memory, table);
+        out << "<h2>Where the memory is</h2>\n<pre>";
+        for (std::string line; std::getline(table, line);) {
+            out << escaped(line) << '\n';
+        }
+        out << "</pre>\n";
+    }
     write_list("What is missing from these numbers", loss_statement(profile), out);
     write_list("Notes", profile.notes, out);
     std::vector<std::string> run;

@@ -34,6 +34,21 @@ std::string list(const std::vector<std::string>& lines) {
     return json += ']';
 }
 
+std::string rows(const std::vector<MemoryRow>& rows) {
+    std::string json = "[";
+    for (const MemoryRow& row : rows) {
+        json += fmt::format("{}{{\"name\": {}, \"resident\": {}, \"swapped\": {}}}",
+                            json.size() == 1 ? "\n" : ",\n", quoted(row.name), row.resident, row.swapped);
+    }
+    return json += ']';
+}
+
+std::string memory(const MemoryTable& table) {
+    return fmt::format("{{\"of\": {}, \"rows\": {}, \"kernel\": {}, \"processes\": {}, \"notes\": {}}}",
+                       quoted(table.of), rows(table.rows), table.kernel, rows(table.processes),
+                       list(table.notes));
+}
+
 }  // namespace
 
 void write_json(const Profile& profile, const ViewOptions& options, std::ostream& out) {
@@ -47,6 +62,7 @@ void write_json(const Profile& profile, const ViewOptions& options, std::ostream
     out << "\"processes\": " << list(profile.processes) << ",\n";
     out << "\"loss_statement\": " << list(loss_statement(profile)) << ",\n";
     out << "\"notes\": " << list(profile.notes) << ",\n";
+    out << "\"memory\": " << memory(options.difference ? MemoryTable() : profile.memory) << ",\n";
     out << "\"difference\": " << (options.difference ? "true" : "false") << ",\n";
     out << "\"value\": " << quoted(pprof::kSampleTypes[static_cast<std::size_t>(options.value)][0]) << ",\n";
     out << "\"bytes\": " << tree.total[0].bytes << ",\n\"blocks\": " << tree.total[0].objects << ",\n";

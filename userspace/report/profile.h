@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "userspace/report/string_table.h"
+#include "userspace/snapshot/memory_table.h"
 
 namespace unfreed {
 
@@ -85,6 +86,7 @@ struct Profile {
     std::optional<std::vector<std::string>>
         losses;  // one line per cause; empty: nothing lost; no value: unknown
     std::vector<std::string> notes;
+    MemoryTable memory;  // its rows' stacks are in their names by now
 
     std::uint64_t sample_bytes = 0;   // mean bytes between sampled allocations; 0: every allocation
     std::int64_t time_nanos = 0;      // the moment of the snapshot, since 1970

@@ -14,6 +14,7 @@
 #include "userspace/report/call_tree.h"
 #include "userspace/report/comments.h"
 #include "userspace/report/format.h"
+#include "userspace/report/memory_text.h"
 
 namespace unfreed {
 namespace {
@@ -58,6 +59,7 @@ class TextView {
         if (options_.tree && !paths.empty()) {
             common_callers(paths);
         }
+        memory();
         losses();
     }
 
@@ -81,6 +83,7 @@ class TextView {
     void top_paths(const std::vector<std::uint32_t>& paths, std::string_view that);
     void common_callers(const std::vector<std::uint32_t>& paths);
     void branch(const CallTree::Children& children, std::uint32_t node, std::size_t indent);
+    void memory();
     void losses();
 
     const Profile& profile_;
@@ -245,6 +248,18 @@ void TextView::branch(const CallTree::Children& children, std::uint32_t root, st
             open.push_back({shown[i], node == root || chain ? indent : indent + kIndent, chain});
         }
     }
+}
+
+void TextView::memory() {
+    const MemoryTable& table = profile_.memory;
+    if (options_.difference || (table.rows.empty() && table.notes.empty())) {
+        return;
+    }
+    line("");
+    if (!table.rows.empty()) {
+        out_ << bold("Where the memory is: ");
+    }
+    write_memory(table, out_);
 }
 
 void TextView::losses() {

@@ -74,6 +74,7 @@ Part part_of(const Mapping& mapping, const Mapping* before,
     const auto has = [&](std::string_view word) { return name.find(word) != std::string::npos; };
     if (name == "[heap]") return {Kind::kMallocArena, 0, {}};
     if (name.starts_with("[stack")) return {Kind::kThreadStacks, 0, {}};
+    if (name.starts_with("/memfd:unfreed-table")) return {Kind::kUnfreed, 0, {}};
     if (mapping.shared() || has("/SYSV") || name.starts_with("/memfd:"))
         return {has("/SYSV") || name.starts_with("/memfd:") || name.starts_with("/dev/shm/") ||
                         name.starts_with("/dev/zero") || name.starts_with("[anon_shmem")
@@ -197,16 +198,16 @@ void Measurement::take_out_free(const GlibcMalloc& malloc) {
                                   malloc.unknown);
 }
 
-void Measurement::add_block(std::uint64_t address, std::uint64_t bytes, double weight,
-                            const std::string& domain) {
-    traced_ = true;
+void Measurement::add_block(std::uint64_t address, std::uint64_t bytes, double weight, std::size_t domain) {
+    const std::vector<Claim>& areas = split_->areas();
+    blocks_.resize(areas.size());
     const Claim* const area = split_->area_of(address);
     if (area == nullptr) return;
-    const auto times = [&](Split::Bytes is) {
-        return Split::Bytes{is.resident * weight, is.swapped * weight};
-    };
+    Blocks& blocks = blocks_[static_cast<std::size_t>(area - areas.data())];
+    if (blocks.asked.size() <= domain) blocks.asked.resize(domain + 1);
     const Split::Bytes asked = split_->count(address, bytes);
-    split_->move(area->part, {Kind::kTraced, 0, domain}, times(asked));
+    blocks.asked[domain].add(asked, weight);
+
     const bool large = area->part.kind == Kind::kMallocLarge;
     if (!large && area->part.kind != Kind::kMallocLive && area->part.kind != Kind::kMallocArena) return;
     const std::uint64_t start = address - kChunkHeader;
@@ -214,24 +215,31 @@ void Measurement::add_block(std::uint64_t address, std::uint64_t bytes, double w
         large ? round_up(address + bytes, kPageBytes)
               : start + std::max(round_up(bytes + kChunkHeader / 2, kChunkHeader), 2 * kChunkHeader);
     const Split::Bytes taken = split_->count(start, end - start);
-    split_->move(area->part, {Kind::kTracedRounding, 0, {}},
-                 times({std::max(taken.resident - asked.resident, 0.0),
-                        std::max(taken.swapped - asked.swapped, 0.0)}));
+    blocks.beside.add(
+        {std::max(taken.resident - asked.resident, 0.0), std::max(taken.swapped - asked.swapped, 0.0)},
+        weight);
 }
 
 void Measurement::add_mapping(std::uint64_t start, std::uint64_t bytes, unsigned number) {
     const std::uint64_t end = start + bytes;
-    for (const Claim& area : areas_) {
-        const bool free = area.part.kind == Kind::kAnonymous || area.part.kind == Kind::kNamedAnonymous;
-        const std::uint64_t from = std::max(start, area.start), to = std::min(end, area.end);
-        if (!free || from >= to) continue;
-        split_->move(area.part, {Kind::kTracedMapping, number, {}}, split_->count(from, to - from));
+    const std::vector<Claim>& areas = split_->areas();
+    for (std::size_t i = split_->first_behind(start); i < areas.size() && areas[i].start < end; ++i) {
+        const Part& part = areas[i].part;
+        if (part.kind != Kind::kAnonymous && part.kind != Kind::kNamedAnonymous) continue;
+        const std::uint64_t from = std::max(start, areas[i].start), to = std::min(end, areas[i].end);
+        split_->move(part, {Kind::kTracedMapping, number, {}}, split_->count(from, to - from));
     }
 }
 
-Measured Measurement::finish() {
+Measured Measurement::finish(const std::vector<std::string>& domains) {
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+        const Part& from = split_->areas()[i].part;
+        for (std::size_t domain = 0; domain < blocks_[i].asked.size(); ++domain)
+            split_->move(from, {Kind::kTraced, 0, domains.at(domain)}, blocks_[i].asked[domain]);
+        split_->move(from, {Kind::kTracedRounding, 0, {}}, blocks_[i].beside);
+    }
     split_->apply(measured_.parts);
-    if (traced_) {
+    if (!blocks_.empty()) {
         Amount before;
         std::erase_if(measured_.parts, [&](const auto& part) {
             const bool live = part.first.kind == Kind::kMallocLive || part.first.kind == Kind::kMallocLarge;
@@ -244,7 +252,7 @@ Measured Measurement::finish() {
 }
 
 Measured measure(pid_t pid) {
-    return Measurement(pid).finish();
+    return Measurement(pid).finish({});
 }
 
 }  // namespace unfreed::rss

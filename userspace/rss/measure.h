@@ -30,16 +30,22 @@ class Measurement {
     // Error: there is no such process, it may not be looked at, or it has no memory of its own.
     explicit Measurement(pid_t pid);
 
-    // A live block, `weight` of its kind (sampling). Where the allocator is glibc's, what it takes beside the
-    // bytes that were asked for is told apart.
-    void add_block(std::uint64_t address, std::uint64_t bytes, double weight, const std::string& domain);
+    // A live block, `weight` of its kind (sampling), of a domain. Where the allocator is glibc's, what it
+    // takes beside the bytes that were asked for is told apart.
+    void add_block(std::uint64_t address, std::uint64_t bytes, double weight, std::size_t domain);
 
     // Of a mapping that the program made: what is no other part's is call path `number`'s.
     void add_mapping(std::uint64_t start, std::uint64_t bytes, unsigned number);
 
-    Measured finish();
+    // `domains`: their names.
+    Measured finish(const std::vector<std::string>& domains);
 
   private:
+    struct Blocks {
+        std::vector<Split::Bytes> asked;  // by domain
+        Split::Bytes beside;
+    };
+
     void take_out_free(const GlibcMalloc& malloc);
     void add_area(const Mapping& mapping, const Part& whole, const std::vector<Claim>& claims);
 
@@ -48,7 +54,7 @@ class Measurement {
     std::vector<Claim> areas_;
     std::optional<Split> split_;
     Measured measured_;
-    bool traced_ = false;
+    std::vector<Blocks> blocks_;  // by area; empty: nothing was traced
 };
 
 // Without any tracing. Errors as above.

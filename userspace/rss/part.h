@@ -29,7 +29,8 @@ enum class Kind : std::uint8_t {
     kPrivateFiles,
     kSharedFiles,
     kSharedMemory,
-    kKernel,  // vdso and the like
+    kUnfreed,  // the table that the preload backend keeps in the process
+    kKernel,   // vdso and the like
 };
 
 // What to call it in a table.

@@ -29,23 +29,28 @@ std::uint64_t share(std::uint64_t part, std::uint64_t all, std::uint64_t of) {
 }  // namespace
 
 Split::Split(const LiveProcess& process, std::vector<Claim> areas)
-    : process_(&process), areas_(std::move(areas)), pages_(areas_.size()) {}
+    : process_(process), areas_(std::move(areas)), pages_(areas_.size()) {}
 
 const Claim* Split::area_of(std::uint64_t address) {
     const auto in = [&](const Claim& area) { return area.start <= address && address < area.end; };
     if (last_ < areas_.size() && in(areas_[last_])) return &areas_[last_];
+    const std::size_t at = first_behind(address);
+    if (at == areas_.size() || !in(areas_[at])) return nullptr;
+    last_ = at;
+    return &areas_[at];
+}
+
+std::size_t Split::first_behind(std::uint64_t address) const {
     const auto at = std::partition_point(areas_.begin(), areas_.end(),
                                          [&](const Claim& area) { return area.end <= address; });
-    if (at == areas_.end() || !in(*at)) return nullptr;
-    last_ = static_cast<std::size_t>(at - areas_.begin());
-    return &*at;
+    return static_cast<std::size_t>(at - areas_.begin());
 }
 
 const Split::Pages& Split::pages_of(std::size_t area) {
     Pages& pages = pages_[area];
     if (!pages.resident.empty()) return pages;
     const Claim& of = areas_[area];
-    const std::vector<PageState> states = process_->pages(of.start, of.end);
+    const std::vector<PageState> states = process_.pages(of.start, of.end);
     pages.resident.assign((of.end - of.start) / kPageBytes + 1, 0);
     pages.swapped = pages.resident;
     for (std::size_t i = 0; i < states.size(); ++i) {
@@ -65,9 +70,7 @@ Split::Bytes Split::count(std::uint64_t start, std::uint64_t bytes) {
 }
 
 void Split::move(const Part& from, const Part& to, Bytes bytes) {
-    Bytes& sum = moves_[{from, to}];
-    sum.resident += bytes.resident;
-    sum.swapped += bytes.swapped;
+    moves_[{from, to}].add(bytes, 1);
 }
 
 void Split::apply(std::map<Part, Amount>& parts) const {

@@ -16,6 +16,10 @@ class Split {
   public:
     struct Bytes {
         double resident = 0, swapped = 0;
+        void add(Bytes more, double times) {
+            resident += more.resident * times;
+            swapped += more.swapped * times;
+        }
     };
 
     // `areas`: sorted, apart; where a part's pages lie.
@@ -23,6 +27,9 @@ class Split {
 
     // The area that an address is in; nullptr: none.
     const Claim* area_of(std::uint64_t address);
+    // The first area that ends behind an address, or past the last one.
+    std::size_t first_behind(std::uint64_t address) const;
+    const std::vector<Claim>& areas() const { return areas_; }
 
     // How much of [start, start + bytes) is there, within the area of `start`.
     Bytes count(std::uint64_t start, std::uint64_t bytes);
@@ -39,7 +46,7 @@ class Split {
     };
     const Pages& pages_of(std::size_t area);
 
-    const LiveProcess* process_;
+    LiveProcess process_;
     std::vector<Claim> areas_;
     std::vector<Pages> pages_;  // by area; empty until asked for
     std::size_t last_ = 0;      // neighbours come one after the other

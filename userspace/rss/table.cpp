@@ -2,18 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
+#include <algorithm>
 
 namespace unfreed::rss {
 namespace {
 
-std::string amount(std::uint64_t bytes) {
-    constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    auto value = static_cast<double>(bytes);
-    std::size_t unit = 0;
-    for (; value >= 1024 && unit + 1 < std::size(kUnits); ++unit) value /= 1024;
-    return fmt::format("{:.{}f} {}", value, unit == 0 || value >= 100 ? 0 : 1, kUnits[unit]);
-}
+constexpr std::size_t kMostNumbered = 16;  // rows of one kind, arenas or call paths; the rest is one row
 
 std::string name_of(const Part& part) {
     switch (part.kind) {
@@ -29,8 +23,29 @@ std::string name_of(const Part& part) {
     }
 }
 
-std::string line(const std::string& name, const std::string& a, const std::string& b, const std::string& c) {
-    return fmt::format("{:<44}{:>12}{:>12}{:>12}\n", name, a, b, c);
+bool is_numbered(Kind kind) {
+    return kind == Kind::kTracedMapping || kind == Kind::kMallocLive || kind == Kind::kMallocFree ||
+           kind == Kind::kMallocArena;
+}
+
+std::uint64_t size_of(const MemoryRow& row) {
+    return row.resident + row.swapped;
+}
+
+// All parts of one kind: the largest, and a row for the others together.
+void add_rows(Kind kind, std::vector<MemoryRow> rows, MemoryTable& table) {
+    if (is_numbered(kind) && rows.size() > kMostNumbered) {
+        std::stable_sort(rows.begin(), rows.end(),
+                         [](const MemoryRow& a, const MemoryRow& b) { return size_of(a) > size_of(b); });
+        MemoryRow others{fmt::format("{}, {} others", text(kind), rows.size() - kMostNumbered + 1), 0, 0, 0};
+        for (std::size_t i = kMostNumbered - 1; i < rows.size(); ++i) {
+            others.resident += rows[i].resident;
+            others.swapped += rows[i].swapped;
+        }
+        rows.resize(kMostNumbered - 1);
+        rows.push_back(others);
+    }
+    table.rows.insert(table.rows.end(), rows.begin(), rows.end());
 }
 
 }  // namespace
@@ -81,52 +96,45 @@ std::string text(Kind kind) {
             return "files, shared";
         case Kind::kSharedMemory:
             return "shared memory";
+        case Kind::kUnfreed:
+            return "unfreed's own, only while it records";
         case Kind::kKernel:
             return "kernel's own (vdso)";
     }
     return {};
 }
 
-std::string table(const std::vector<Measured>& processes) {
+MemoryTable table(const std::vector<Measured>& processes) {
+    MemoryTable table;
     const bool one = processes.size() == 1;
     std::map<Part, Amount> parts;
-    std::uint64_t kernel = 0;
-    std::string out;
     for (const Measured& process : processes) {
-        kernel += process.kernel_rss_and_swap;
-        for (const auto& [part, of] : process.parts) parts[part] += of;
-        if (one) out += fmt::format("{} ({})\n", process.name, process.pid);
-    }
-    if (!one) out += fmt::format("{} processes, shared pages counted once\n", processes.size());
-    out += "\n" + line("", one ? "resident" : "PSS", "swapped", "together");
-    Amount sum;
-    for (const auto& [part, of] : parts) {
-        sum += of;
-        const std::uint64_t resident = one ? of.rss : of.pss, swapped = one ? of.swap : of.swap_pss;
-        out += line(name_of(part), amount(resident), amount(swapped), amount(resident + swapped));
-    }
-    const std::uint64_t resident = one ? sum.rss : sum.pss, swapped = one ? sum.swap : sum.swap_pss;
-    out += line("sum", amount(resident), amount(swapped), amount(resident + swapped));
-    if (one) {
-        const double off =
-            kernel == 0
-                ? 0
-                : 100.0 * std::abs(static_cast<double>(resident + swapped) - static_cast<double>(kernel)) /
-                      static_cast<double>(kernel);
-        out += line("VmRSS + VmSwap, the kernel's own sum", "", "", amount(kernel));
-        out += fmt::format("{:<68}{:>11.1f}%\n", "difference", off);
-    } else {
-        out += "\n";
-        for (const Measured& process : processes) {
-            Amount of;
-            for (const auto& entry : process.parts) of += entry.second;
-            out += line(fmt::format("{} ({})", process.name, process.pid), amount(of.pss),
-                        amount(of.swap_pss), amount(of.pss + of.swap_pss));
+        const std::string name = fmt::format("{} ({})", process.name, process.pid);
+        Amount sum;
+        for (const auto& [part, of] : process.parts) {
+            parts[part] += of;
+            sum += of;
         }
+        if (one) {
+            table.of = name;
+            table.kernel = process.kernel_rss_and_swap;
+        } else {
+            table.processes.push_back({name, sum.pss, sum.swap_pss, 0});
+        }
+        for (const std::string& note : process.notes)
+            table.notes.push_back(one ? note : fmt::format("{}: {}", name, note));
     }
-    for (const Measured& process : processes)
-        for (const std::string& note : process.notes) out += "\n" + note + "\n";
-    return out;
+    if (!one) table.of = fmt::format("{} processes, shared pages counted once", processes.size());
+    for (auto at = parts.begin(); at != parts.end();) {
+        const Kind kind = at->first.kind;
+        std::vector<MemoryRow> rows;
+        for (; at != parts.end() && at->first.kind == kind; ++at)
+            rows.push_back({name_of(at->first), one ? at->second.rss : at->second.pss,
+                            one ? at->second.swap : at->second.swap_pss,
+                            kind == Kind::kTracedMapping ? at->first.number : 0});
+        add_rows(kind, std::move(rows), table);
+    }
+    return table;
 }
 
 }  // namespace unfreed::rss

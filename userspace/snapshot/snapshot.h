@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "userspace/snapshot/memory_table.h"
+
 namespace unfreed {
 
 using ProcessIndex = std::uint32_t;
@@ -73,6 +75,14 @@ struct Loss {
     std::uint64_t count = 0;
 };
 
+// A mapping that the program made and still has, for the table of where memory is.
+struct LiveMapping {
+    ProcessIndex process = 0;
+    NodeIndex stack = 0;
+    std::uint64_t start = 0;
+    std::uint64_t bytes = 0;
+};
+
 struct Snapshot {
     std::vector<Process> processes;
     std::vector<Module> modules;
@@ -85,6 +95,9 @@ struct Snapshot {
     std::vector<Sample> samples;
     std::vector<Loss> losses;        // only causes with a count; empty: nothing lost
     std::vector<std::string> notes;  // what the reader must know beside losses (process untraced: why)
+
+    std::vector<LiveMapping> mappings;
+    MemoryTable memory;  // where the processes' memory is; filled by the caller of Backend::snapshot()
 
     std::string command;               // as typed
     std::string backend;               // "preload" or "ebpf"

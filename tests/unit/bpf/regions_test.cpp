@@ -11,7 +11,7 @@ constexpr std::uint64_t kAt = 0x10000;
 // (regions, bytes)
 std::pair<int, std::uint64_t> sum(const Regions& regions) {
     std::pair<int, std::uint64_t> all{0, 0};
-    regions.for_each([&](const Regions::Region&, std::uint64_t bytes) {
+    regions.for_each([&](std::uint64_t, const Regions::Region&, std::uint64_t bytes) {
         ++all.first;
         all.second += bytes;
     });

@@ -75,8 +75,8 @@ TEST_CASE("traced blocks, malloc's rounding of them and what was there before ar
     Measurement measurement(mix.pid());
     const LiveProcess process(mix.pid());
     for (const Mapping& mapping : parse_smaps(process.proc_file("smaps")))
-        if (mapping.name == "[heap]") measurement.add_block(mapping.start + 0x290 + 16, 100, 1, "malloc");
-    const Measured measured = measurement.finish();
+        if (mapping.name == "[heap]") measurement.add_block(mapping.start + 0x290 + 16, 100, 1, 0);
+    const Measured measured = measurement.finish({"malloc"});
     CHECK(of(measured, Kind::kTraced) == 100);
     CHECK(of(measured, Kind::kTracedRounding) == 12);
     CHECK(of(measured, Kind::kMallocUntraced) >= live - 112);

@@ -125,9 +125,10 @@ TEST_CASE("a stripped Go program adds up too, and says what is not known") {
 
 TEST_CASE("pages that a family shares count once in its table") {
     const QuietProcess shell({"/bin/sh", "-c", "echo quiet; read line"});
-    const std::string both = table({measure(getpid()), measure(shell.pid())});
-    CHECK(both.find("2 processes, shared pages counted once") == 0);
-    CHECK(both.find("sh (" + std::to_string(shell.pid()) + ")") != std::string::npos);
+    const unfreed::MemoryTable both = table({measure(getpid()), measure(shell.pid())});
+    CHECK(both.of == "2 processes, shared pages counted once");
+    REQUIRE(both.processes.size() == 2);
+    CHECK(both.processes[1].name == "sh (" + std::to_string(shell.pid()) + ")");
 }
 
 TEST_CASE("a process that is not there is told so") {

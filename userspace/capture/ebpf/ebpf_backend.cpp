@@ -4,9 +4,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <optional>
 
 #include "userspace/capture/ebpf/attach_target.h"
 #include "userspace/capture/ebpf/call_paths.h"
@@ -55,6 +57,8 @@ class EbpfBackend final : public Backend {
         processes_.set_end(pid, describe_end(wait_status));
     }
     bool finished() const override { return processes_.all_ended(); }
+    std::vector<pid_t> living() const override { return processes_.living(); }
+    void for_each_block(pid_t pid, const VisitBlock& visit) const override;
     void stop_recording() override {
         processes_.detach();
         kernel_.stop();
@@ -186,6 +190,24 @@ void EbpfBackend::on_stack(std::span<const std::byte> record) {
     paths_.add(head.stack, *image, head.function, end, frames);
 }
 
+void EbpfBackend::for_each_block(pid_t pid, const VisitBlock& visit) const {
+    constexpr std::uint64_t kAddress = UF_LIVE_KEY(0, 1) - 1;
+    std::optional<std::uint64_t> its;  // the image's part of its blocks' keys
+    for (const auto& [id, image] : processes_.images())
+        if (image->pid == pid && image->current) its = UF_LIVE_KEY(0, id);
+    if (!its) return;
+    kernel_.for_each_block([&](std::uint64_t key, const uf_block& block) {
+        if ((key & ~kAddress) != *its) return;
+        const CallPath* const path = paths_.find(block.stack);
+        const auto points = static_cast<double>(block.points * settings_.sample_bytes);
+        const double weight = settings_.sample_bytes == 0
+                                  ? 1
+                                  : points / static_cast<double>(std::max<std::uint64_t>(block.size, 1));
+        visit(
+            {key & kAddress, block.size, weight, functions_.domain_of(path == nullptr ? 0 : path->function)});
+    });
+}
+
 Snapshot EbpfBackend::snapshot(bool last) {
     // A numbered snapshot is written by a copy of this process: the rings are the original's to empty.
     if (getpid() == owner_) {
@@ -209,8 +231,12 @@ Snapshot EbpfBackend::snapshot(bool last) {
     kernel_.for_each_total(
         [&](std::uint64_t stack, const uf_totals& totals) { groups.add_total(stack, totals); });
     for (const auto& [id, image] : processes_.images()) {
-        image->regions.for_each(
-            [&](const Regions::Region& region, std::uint64_t bytes) { groups.add_region(region, bytes); });
+        image->regions.for_each([&](std::uint64_t begin, const Regions::Region& region, std::uint64_t bytes) {
+            groups.add_region(region, bytes);
+            const CallPath* const path = paths_.find(region.stack);
+            if (path != nullptr && image->index != kNone)
+                snapshot.mappings.push_back({image->index, path->leaf, begin, bytes});
+        });
     }
     mapped_.for_each([&](std::uint64_t stack, std::uint64_t objects, std::uint64_t bytes) {
         groups.add_mapped(stack, objects, bytes);

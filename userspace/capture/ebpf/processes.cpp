@@ -356,6 +356,12 @@ ProcessImage* Processes::image(std::uint32_t id) {
     return found == images_.end() ? nullptr : found->second.get();
 }
 
+std::vector<pid_t> Processes::living() const {
+    std::vector<pid_t> pids;
+    for (const auto& alive : alive_) pids.push_back(alive.first);
+    return pids;
+}
+
 void Processes::set_end(pid_t pid, const std::string& end) {
     for (Process& process : processes_) {
         if (process.pid == static_cast<std::uint32_t>(pid) &&

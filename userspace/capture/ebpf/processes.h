@@ -43,6 +43,7 @@ class Processes {
     // Ends that no event told of; ranges that no walk can stand on any more.
     void tick();
     bool all_ended() const { return alive_.empty(); }
+    std::vector<pid_t> living() const;
     void detach();
 
     // Processes and modules, and what was missed.

@@ -67,9 +67,9 @@ std::uint64_t Regions::bytes_of(const std::pair<const std::uint64_t, Region>& re
     return region.second.asked_end > region.first ? region.second.asked_end - region.first : 0;
 }
 
-void Regions::for_each(const std::function<void(const Region&, std::uint64_t)>& visit) const {
+void Regions::for_each(const std::function<void(std::uint64_t, const Region&, std::uint64_t)>& visit) const {
     for (const auto& region : regions_) {
-        if (!region.second.reserved) visit(region.second, bytes_of(region));
+        if (!region.second.reserved) visit(region.first, region.second, bytes_of(region));
     }
 }
 

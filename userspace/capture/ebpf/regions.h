@@ -30,7 +30,8 @@ class Regions {
     std::vector<Opened> protect(std::uint64_t begin, std::uint64_t bytes, bool reserved, std::uint32_t epoch);
 
     // All that is memory.
-    void for_each(const std::function<void(const Region&, std::uint64_t bytes)>& visit) const;
+    void for_each(
+        const std::function<void(std::uint64_t begin, const Region&, std::uint64_t bytes)>& visit) const;
 
   private:
     using Place = std::map<std::uint64_t, Region>::iterator;

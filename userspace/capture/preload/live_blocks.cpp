@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <optional>
+#include <utility>
 
 #include "userspace/capture/preload/epoch_clock.h"
 #include "userspace/snapshot/age_bucket.h"
@@ -18,15 +19,18 @@ std::uint64_t load(const std::byte* at) {
 struct Cell {
     std::uint64_t word;
     std::uint32_t stack() const { return word & ((1u << UF_STACK_BITS) - 1); }
+    std::uint32_t start() const { return word >> UF_STACK_BITS & ((1u << UF_START_BITS) - 1); }
     std::uint32_t epoch() const { return word >> (UF_STACK_BITS + UF_START_BITS) & UF_EPOCH_MAX; }
     std::uint64_t size() const { return word >> (64 - UF_SIZE_BITS); }
     bool escaped() const { return size() == UF_SIZE_ESCAPE; }
 };
 
+// `Sink`: called with each block's cell, its size, and where in the file its cell is.
+template <class Sink>
 class BlockReader {
   public:
-    BlockReader(const TableFile& table, const EpochAges& ages, BlockGroups& into)
-        : table_(table), ages_(ages), into_(into), chunk_bytes_(1ull << (24 - table.cell_shift())) {}
+    BlockReader(const TableFile& table, Sink sink)
+        : table_(table), sink_(std::move(sink)), chunk_bytes_(1ull << (24 - table.cell_shift())) {}
 
     void read() {
         const std::uint64_t chunks = std::min(table_.header().chunk_count, UF_CHUNKS);
@@ -47,13 +51,13 @@ class BlockReader {
             } else if (cell.size() == 0 && (cell.word & 1) != 0 && i >= 8 &&
                        Cell{load(&bytes[i - 8])}.escaped()) {
                 // A size whose cell was not there yet when we passed it looks like an empty block.
-                add_escaped(Cell{load(&bytes[i - 8])}, cell.word);
+                add_escaped(Cell{load(&bytes[i - 8])}, cell.word, offset + i - 8);
                 continue;
             }
             if (cell.escaped())
                 read_escaped(offset, bytes, i, cell);
             else
-                add(cell, cell.size());
+                sink_(cell, cell.size(), offset + i);
         }
     }
 
@@ -61,20 +65,21 @@ class BlockReader {
         const std::uint64_t next = offset + i + 8;
         if (is_first_of_chunk(next)) {
             if (const auto chunk = neighbours(next - 8).next)
-                add_escaped(cell, load_word(first_cell(*chunk)));
+                add_escaped(cell, load_word(first_cell(*chunk)), offset + i);
             return;
         }
         size_word_at_ = next;
-        if (i + 16 > bytes.size()) return add_escaped(cell, load_word(next));
+        if (i + 16 > bytes.size()) return add_escaped(cell, load_word(next), offset + i);
         while (true) {
             const std::uint64_t size = load(&bytes[i + 8]);
             const Cell again{load(&bytes[i])};
-            if (again.word == cell.word) return add_escaped(cell, size);
+            if (again.word == cell.word) return add_escaped(cell, size, offset + i);
             cell = again;
             if (!cell.escaped()) break;
         }
         size_word_at_ = 0;
-        if (cell.word != 0) add(cell, cell.size());  // freed meanwhile, and another block is there by now
+        if (cell.word != 0)
+            sink_(cell, cell.size(), offset + i);  // freed meanwhile, and another block is there by now
     }
 
     // A block at the very end of a chunk has its size at the start of the chunk of the next 2 MiB of
@@ -128,29 +133,15 @@ class BlockReader {
         return word;
     }
 
-    void add_escaped(Cell cell, std::uint64_t size_word) {
+    void add_escaped(Cell cell, std::uint64_t size_word, std::uint64_t at) {
         const std::uint64_t size = size_word >> 1;
         // Nothing else than a size of this range is written there: what it is not, it does not count for.
-        if ((size_word & 1) != 0 && size >= UF_SIZE_ESCAPE && size < 1ull << UF_ADDRESS_BITS) add(cell, size);
-    }
-
-    void add(Cell cell, std::uint64_t size) {
-        std::uint64_t objects = 1;
-        std::uint64_t bytes = size;
-        if (table_.sample_bytes() != 0) {
-            // The chance that Poisson sampling by bytes met a block of this size, turned over.
-            const double mean = static_cast<double>(table_.sample_bytes());
-            const double length = static_cast<double>(std::max<std::uint64_t>(size, 1));
-            const double weight = -1 / std::expm1(-length / mean);
-            objects = static_cast<std::uint64_t>(std::llround(weight * UF_OBJECT_UNIT));
-            bytes = static_cast<std::uint64_t>(std::llround(weight * static_cast<double>(size)));
-        }
-        into_.add(cell.stack(), ages_[cell.epoch()], false, objects, bytes);
+        if ((size_word & 1) != 0 && size >= UF_SIZE_ESCAPE && size < 1ull << UF_ADDRESS_BITS)
+            sink_(cell, size, at);
     }
 
     const TableFile& table_;
-    const EpochAges& ages_;
-    BlockGroups& into_;
+    Sink sink_;
     const std::uint64_t chunk_bytes_;
     std::uint64_t size_word_at_ = 0;      // offset of a word that is a size, not a cell
     std::vector<Neighbours> neighbours_;  // by chunk; empty until one is asked for
@@ -169,11 +160,49 @@ EpochAges epoch_ages(std::uint64_t now_seconds) {
     return ages;
 }
 
-void read_blocks(const TableFile& table, const EpochAges& ages, BlockGroups& into) {
-    BlockReader(table, ages, into).read();
+double sample_weight(std::uint64_t sample_bytes, std::uint64_t size) {
+    if (sample_bytes == 0) return 1;
+    const auto length = static_cast<double>(std::max<std::uint64_t>(size, 1));
+    return -1 / std::expm1(-length / static_cast<double>(sample_bytes));
 }
 
-void read_regions(const TableFile& table, const EpochAges& ages, BlockGroups& into) {
+void read_blocks(const TableFile& table, const EpochAges& ages, BlockGroups& into) {
+    const std::uint64_t sample_bytes = table.sample_bytes();
+    BlockReader(table, [&](Cell cell, std::uint64_t size, std::uint64_t) {
+        std::uint64_t objects = 1;
+        std::uint64_t bytes = size;
+        if (sample_bytes != 0) {
+            const double weight = sample_weight(sample_bytes, size);
+            objects = static_cast<std::uint64_t>(std::llround(weight * UF_OBJECT_UNIT));
+            bytes = static_cast<std::uint64_t>(std::llround(weight * static_cast<double>(size)));
+        }
+        into.add(cell.stack(), ages[cell.epoch()], false, objects, bytes);
+    }).read();
+}
+
+void visit_blocks(const TableFile& table, const VisitBlock& visit) {
+    // Where each chunk's addresses begin; 0: a chunk that came meanwhile.
+    std::vector<std::uint64_t> begins(std::min(table.header().chunk_count, UF_CHUNKS));
+    table.for_each_data(UF_DIRECTORY_OFFSET, UF_DIRECTORY_ENTRIES * sizeof(std::uint32_t),
+                        [&](std::uint64_t offset, std::span<const std::byte> bytes) {
+                            for (std::size_t i = 0; i + 4 <= bytes.size(); i += 4) {
+                                const std::uint32_t chunk = __atomic_load_n(
+                                    reinterpret_cast<const std::uint32_t*>(&bytes[i]), __ATOMIC_ACQUIRE);
+                                if (chunk != 0 && chunk < begins.size())
+                                    begins[chunk] = (offset + i - UF_DIRECTORY_OFFSET) / sizeof(std::uint32_t)
+                                                    << UF_DIRECTORY_SHIFT;
+                            }
+                        });
+    const std::uint64_t chunk_bytes = 1ull << (24 - table.cell_shift());
+    BlockReader(table, [&](Cell cell, std::uint64_t size, std::uint64_t at) {
+        const std::uint64_t chunk = (at - UF_CHUNKS_OFFSET) / chunk_bytes;
+        if (chunk >= begins.size() || begins[chunk] == 0) return;
+        const std::uint64_t window = (at - UF_CHUNKS_OFFSET) % chunk_bytes / sizeof(std::uint64_t);
+        visit(begins[chunk] + (window << table.cell_shift()) + 8 * cell.start(), size, cell.stack());
+    }).read();
+}
+
+std::vector<uf_region> live_regions(const TableFile& table) {
     const std::uint32_t count = std::min(table.header().region_count, UF_REGIONS);
     std::vector<uf_region> regions = table.copy<uf_region>(UF_REGIONS_OFFSET, count);
     constexpr std::uint64_t kAddresses = 1ull << UF_ADDRESS_BITS;
@@ -182,15 +211,19 @@ void read_regions(const TableFile& table, const EpochAges& ages, BlockGroups& in
     });
     std::sort(regions.begin(), regions.end(),
               [](const uf_region& a, const uf_region& b) { return a.start < b.start; });
+    for (std::size_t i = 0; i + 1 < regions.size(); ++i)
+        regions[i].length = std::min(regions[i].length, regions[i + 1].start - regions[i].start);
+    std::erase_if(regions, [](const uf_region& region) {
+        return region.length == 0 || region.epoch == UF_EPOCH_RESERVED;
+    });
+    for (uf_region& region : regions) region.stack &= (1u << UF_STACK_BITS) - 1;
+    return regions;
+}
+
+void read_regions(const TableFile& table, const EpochAges& ages, BlockGroups& into) {
     const std::uint64_t unit = table.sample_bytes() != 0 ? UF_OBJECT_UNIT : 1;
-    for (std::size_t i = 0; i < regions.size(); ++i) {
-        const uf_region& region = regions[i];
-        std::uint64_t length = region.length;
-        if (i + 1 < regions.size()) length = std::min(length, regions[i + 1].start - region.start);
-        if (length == 0 || region.epoch == UF_EPOCH_RESERVED) continue;
-        into.add(region.stack & ((1u << UF_STACK_BITS) - 1), ages[region.epoch & UF_EPOCH_MAX], true, unit,
-                 length);
-    }
+    for (const uf_region& region : live_regions(table))
+        into.add(region.stack, ages[region.epoch & UF_EPOCH_MAX], true, unit, region.length);
 }
 
 }  // namespace unfreed

@@ -172,6 +172,17 @@ void PreloadBackend::process_ended(pid_t pid, int wait_status) {
     if (living != living_.end()) retire(living, describe_end(wait_status));
 }
 
+std::vector<pid_t> PreloadBackend::living() const {
+    std::vector<pid_t> pids;
+    for (const Living& living : living_) pids.push_back(living.pid);
+    return pids;
+}
+
+void PreloadBackend::for_each_block(pid_t pid, const VisitBlock& visit) const {
+    for (const Living& living : living_)
+        if (living.pid == pid) visit_table(living.table, visit);
+}
+
 void PreloadBackend::stop_recording() {
     recording_ = false;
     for (Living& living : living_) living.table.stop_recording();

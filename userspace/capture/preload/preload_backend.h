@@ -32,6 +32,8 @@ class PreloadBackend final : public Backend {
     void tick() override;
     void process_ended(pid_t pid, int wait_status) override;
     bool finished() const override { return command_ended_ && living_.empty(); }
+    std::vector<pid_t> living() const override;
+    void for_each_block(pid_t pid, const VisitBlock& visit) const override;
     void stop_recording() override;
     Snapshot snapshot(bool last) override;
 

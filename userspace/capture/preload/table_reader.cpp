@@ -170,6 +170,16 @@ Snapshot empty_preload_snapshot() {
     return snapshot;
 }
 
+void visit_table(const TableFile& table, const Backend::VisitBlock& visit) {
+    const std::vector<uf_node> nodes =
+        table.copy<uf_node>(UF_NODES_OFFSET, std::min(table.header().node_count, UF_NODES));
+    visit_blocks(table, [&](std::uint64_t address, std::uint64_t size, std::uint32_t stack) {
+        const std::uint64_t function = stack < nodes.size() ? nodes[stack].pc : 0;  // UF_FUNCTION_NONE
+        visit({address, size, sample_weight(table.sample_bytes(), size),
+               kFunctions[function < kFunctions.size() ? function : 0].domain});
+    });
+}
+
 void count_loss(Snapshot& snapshot, const std::string& cause, std::uint64_t count) {
     if (count == 0) return;
     const auto known = std::find_if(snapshot.losses.begin(), snapshot.losses.end(),
@@ -205,6 +215,9 @@ void append_table(const TableFile& table, ProcessIndex process, std::uint64_t no
         none.stack = static_cast<std::uint32_t>(stack);
         writer.write(none, totals[stack]);
     }
+
+    for (const uf_region& region : live_regions(table))
+        into.mappings.push_back({process, paths.take_over(region.stack), region.start, region.length});
 
     // 4. What was missed.
     const uf_header header = table.header();

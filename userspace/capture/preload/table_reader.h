@@ -7,6 +7,7 @@
 #pragma once
 #include <cstdint>
 
+#include "userspace/capture/backend.h"
 #include "userspace/capture/preload/table_file.h"
 #include "userspace/snapshot/snapshot.h"
 
@@ -18,6 +19,9 @@ Snapshot empty_preload_snapshot();
 // Appends to `into`, which empty_preload_snapshot() began, for its process `process`. `now_seconds`: since
 // recording began, or when the process ended.
 void append_table(const TableFile& table, ProcessIndex process, std::uint64_t now_seconds, Snapshot& into);
+
+// The live blocks of a table one by one.
+void visit_table(const TableFile& table, const Backend::VisitBlock& visit);
 
 // Adds to the count of a cause; one entry per cause.
 void count_loss(Snapshot& snapshot, const std::string& cause, std::uint64_t count);
