@@ -51,7 +51,7 @@ class Check {
     int run() {
         const Filter filter = make_filter(options_.filter);
         Profile profile = read_pprof(options_.profile);
-        apply(filter, profile);
+        apply_filter(filter, profile);
         const CallTree::Weight now = in_use(profile);
         const bool bytes = limit("not freed", now.bytes, options_.max_bytes, exact_bytes);
         const bool blocks = limit("not freed", now.objects, options_.max_blocks, blocks_text);
@@ -60,10 +60,10 @@ class Check {
         }
         if (!options_.baseline.empty()) {
             Profile before = read_pprof(options_.baseline);
-            apply(filter, before);
+            apply_filter(filter, before);
             const std::int64_t growth = now.bytes - in_use(before).bytes;
             if (!limit("grew by", growth, options_.max_growth.value_or(0), exact_bytes)) {
-                guilty(difference(before, std::move(profile)), Value::kInuseSpace, true);
+                guilty(difference(std::move(before), std::move(profile)), Value::kInuseSpace, true);
             }
         }
         out_.flush();

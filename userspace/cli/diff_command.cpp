@@ -25,8 +25,8 @@ void add_diff_command(CLI::App& app, Verb& chosen) {
     verb->callback([options, &chosen] {
         chosen = [options] {
             make_filter(options->report.filter);
-            const Profile before = read_pprof(options->before);
-            write_report(difference(before, read_pprof(options->after)), options->report, true);
+            Profile before = read_pprof(options->before);
+            write_report(difference(std::move(before), read_pprof(options->after)), options->report, true);
             return kExitDone;
         };
     });

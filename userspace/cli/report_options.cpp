@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
 
 #include "userspace/error.h"
 #include "userspace/report/filter.h"
@@ -84,8 +85,14 @@ Filter make_filter(const FilterOptions& options) {
     return filter;
 }
 
+void apply_filter(const Filter& filter, Profile& profile) {
+    if (const std::optional<Error> emptied = apply(filter, profile)) {
+        std::fprintf(stderr, "unfreed: %s\n", emptied->what());
+    }
+}
+
 void write_report(Profile profile, const ReportOptions& options, bool difference) {
-    apply(make_filter(options.filter), profile);
+    apply_filter(make_filter(options.filter), profile);
     if (options.format == "pprof") {
         write_pprof_view(profile, options.output);
         return;

@@ -1,7 +1,11 @@
 #include "userspace/report/difference.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
+#include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace unfreed {
@@ -18,6 +22,43 @@ bool builds_differ(const Profile& before, const Profile& after) {
         return same != builds.end() && !same->second.empty() && mapping.build_id != 0 &&
                same->second != after.strings[mapping.build_id];
     });
+}
+
+// A process by its name and, of those, its place in the order of their pids.
+using Process = std::pair<std::string_view, std::uint32_t>;  // name, pid
+
+std::set<Process> processes_of(const Profile& profile) {
+    std::set<Process> processes;
+    for (const Profile::Sample& sample : profile.samples) {
+        processes.emplace(profile.strings[sample.process], sample.pid);
+    }
+    return processes;
+}
+
+// Gives the processes of `before` the pids that they have in `after`: a process of both keeps its own; of the
+// others, the first of a name before is the first of that name after, and so on. What is left over keeps its
+// pid.
+void renumber_processes(const Profile& after, Profile& before) {
+    const std::set<Process> were = processes_of(before);
+    const std::set<Process> are = processes_of(after);
+    std::map<Process, std::uint32_t> pids;
+    auto next = are.begin();  // moves on only: both sets are in the same order
+    for (const Process& process : were) {
+        if (are.contains(process)) {
+            continue;
+        }
+        while (next != are.end() &&
+               (next->first < process.first || (next->first == process.first && were.contains(*next)))) {
+            ++next;
+        }
+        if (next != are.end() && next->first == process.first) {
+            pids[process] = (next++)->second;
+        }
+    }
+    for (Profile::Sample& sample : before.samples) {
+        const auto pid = pids.find({before.strings[sample.process], sample.pid});
+        sample.pid = pid == pids.end() ? sample.pid : pid->second;
+    }
 }
 
 // Appends what `from` has to `to`, with its values negated. Indices move by the size that each table had.
@@ -82,7 +123,8 @@ void add_losses(const Profile& before, Profile& after) {
 
 }  // namespace
 
-Profile difference(const Profile& before, Profile after) {
+Profile difference(Profile before, Profile after) {
+    renumber_processes(after, before);
     const bool by_function = builds_differ(before, after);
     subtract(before, after);
     if (by_function) {

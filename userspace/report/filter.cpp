@@ -3,9 +3,9 @@
 #include <regex.h>
 
 #include <algorithm>
+#include <set>
+#include <utility>
 #include <vector>
-
-#include "userspace/error.h"
 
 namespace unfreed {
 
@@ -14,13 +14,14 @@ struct Pattern::Compiled {
     ~Compiled() { regfree(&regex); }
 };
 
-Pattern::Pattern(const std::string& option, const std::string& expression) {
+Pattern::Pattern(const std::string& option, const std::string& expression)
+    : as_given_(option + " " + expression) {
     auto compiled = std::make_shared<Compiled>();
     const int code = regcomp(&compiled->regex, expression.c_str(), REG_EXTENDED | REG_NOSUB);
     if (code != 0) {
         char why[200];
         regerror(code, &compiled->regex, why, sizeof why);
-        throw Error(option + " " + expression, why, "give a POSIX extended regular expression", kExitUsage);
+        throw Error(as_given_, why, "give a POSIX extended regular expression", kExitUsage);
     }
     compiled_ = std::move(compiled);
 }
@@ -88,29 +89,104 @@ class PathMatcher {
     std::vector<bool> nodes_;
 };
 
+// The first few of `names`, for a message.
+std::string some_of(const std::set<std::string>& names) {
+    constexpr std::size_t kFew = 8;
+    std::string text;
+    std::size_t count = 0;
+    for (const std::string& name : names) {
+        if (++count > kFew) {
+            return text + ", ...";
+        }
+        text += (text.empty() ? "" : ", ") + name;
+    }
+    return text;
+}
+
+// One filter after the other, as long as something is left.
+class Sieve {
+  public:
+    explicit Sieve(Profile& profile) : profile_(profile) {}
+
+    // `explain(samples)`: why none of them passes, as {why, what to do}.
+    template <typename Passes, typename Explain>
+    void keep(const std::string& as_given, const Passes& passes, const Explain& explain) {
+        if (profile_.samples.empty()) {
+            return;
+        }
+        const auto first_dropped =
+            std::stable_partition(profile_.samples.begin(), profile_.samples.end(), passes);
+        if (first_dropped == profile_.samples.begin()) {
+            const auto [why, what_to_do] = explain(std::as_const(profile_.samples));
+            emptied = Error(as_given, why, what_to_do);
+        }
+        profile_.samples.erase(first_dropped, profile_.samples.end());
+    }
+
+    std::optional<Error> emptied;
+
+  private:
+    Profile& profile_;
+};
+
 }  // namespace
 
-void apply(const Filter& filter, Profile& profile) {
-    const auto keep = [&profile](const auto& passes) {
-        std::erase_if(profile.samples, [&](const Profile::Sample& sample) { return !passes(sample); });
-    };
+std::optional<Error> apply(const Filter& filter, Profile& profile) {
+    using Samples = std::vector<Profile::Sample>;
+    using Sample = Profile::Sample;
+    using Explanation = std::pair<std::string, std::string>;
+    Sieve sieve(profile);
     if (filter.pid) {
-        keep([&](const Profile::Sample& sample) { return sample.pid == *filter.pid; });
+        sieve.keep(
+            "--pid " + std::to_string(*filter.pid), [&](const Sample& s) { return s.pid == *filter.pid; },
+            [&](const Samples& samples) {
+                std::set<std::string> there;
+                for (const Sample& s : samples) {
+                    there.insert(std::to_string(s.pid) + " " + profile.strings[s.process]);
+                }
+                return Explanation{"no such process in the profile", "it has " + some_of(there)};
+            });
     }
     if (filter.domain) {
-        keep([&](const Profile::Sample& s) { return profile.strings[s.domain] == *filter.domain; });
+        sieve.keep(
+            "--domain " + *filter.domain,
+            [&](const Sample& s) { return profile.strings[s.domain] == *filter.domain; },
+            [&](const Samples& samples) {
+                std::set<std::string> there;
+                for (const Sample& s : samples) {
+                    there.insert(profile.strings[s.domain]);
+                }
+                return Explanation{"no such memory in the profile", "it has " + some_of(there)};
+            });
     }
     if (filter.min_age > 0) {
-        keep([&](const Profile::Sample& sample) { return sample.age >= filter.min_age; });
+        sieve.keep(
+            "--min-age " + std::to_string(filter.min_age),
+            [&](const Sample& s) { return s.age >= filter.min_age; },
+            [&](const Samples& samples) {
+                std::int64_t oldest = 0;
+                for (const Sample& s : samples) {
+                    oldest = std::max(oldest, s.age);
+                }
+                return Explanation{"nothing is surely that old",
+                                   "the oldest is " + std::to_string(oldest) + " s or more"};
+            });
     }
     if (filter.focus) {
-        keep(PathMatcher(profile, *filter.focus));
-    }
-    if (filter.ignore) {
-        keep([matches = PathMatcher(profile, *filter.ignore)](const auto& sample) {
-            return !matches(sample);
+        sieve.keep(filter.focus->as_given(), PathMatcher(profile, *filter.focus), [](const Samples&) {
+            return Explanation{"no function, file or module of a call path matches",
+                               "the report without it has their names"};
         });
     }
+    if (filter.ignore) {
+        sieve.keep(
+            filter.ignore->as_given(),
+            [matches = PathMatcher(profile, *filter.ignore)](const Sample& s) { return !matches(s); },
+            [](const Samples&) {
+                return Explanation{"every call path matches", "give an expression that fewer match"};
+            });
+    }
+    return sieve.emptied;
 }
 
 }  // namespace unfreed

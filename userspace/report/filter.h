@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "userspace/error.h"
 #include "userspace/report/profile.h"
 
 namespace unfreed {
@@ -14,9 +15,11 @@ class Pattern {
   public:
     Pattern(const std::string& option, const std::string& expression);  // Error (2) when it is none
     bool matches(const std::string& text) const;
+    const std::string& as_given() const { return as_given_; }  // "--focus REGEX"
 
   private:
     struct Compiled;
+    std::string as_given_;
     std::shared_ptr<const Compiled> compiled_;
 };
 
@@ -28,7 +31,8 @@ struct Filter {
     std::int64_t min_age = 0;  // seconds: allocated at least that long ago, for sure
 };
 
-// Leaves the samples that pass, in their order.
-void apply(const Filter& filter, Profile& profile);
+// Leaves the samples that pass, in their order. When there were some and none is left: why, for the user (to
+// whom an empty view may well be the answer).
+std::optional<Error> apply(const Filter& filter, Profile& profile);
 
 }  // namespace unfreed

@@ -2,6 +2,7 @@
 #include "userspace/report/filter.h"
 
 #include <catch2/catch.hpp>
+#include <functional>
 
 #include "tests/unit/report/snapshot_maker.h"
 #include "userspace/error.h"
@@ -83,4 +84,33 @@ TEST_CASE("an expression that is none is an error of the command line") {
         CHECK(error.exit_code == kExitUsage);
         CHECK_THAT(error.what(), Catch::StartsWith("--focus (: "));
     }
+}
+
+TEST_CASE("a filter that nothing passes says why, and what there is") {
+    const auto emptied = [](const std::function<void(Filter&)>& set) {
+        Profile profile = profile_of({{{"main", "malloc"}, 1, 100, 10}, {{"main", "malloc"}, 2, 200, 60}});
+        Filter filter;
+        set(filter);
+        const std::optional<Error> error = apply(filter, profile);
+        CHECK(profile.samples.empty() == error.has_value());
+        return error ? std::string(error->what()) : "";
+    };
+    CHECK(emptied([](Filter& f) { f.pid = 7; }) ==
+          "--pid 7: no such process in the profile; it has 100 app, 200 app");
+    CHECK(emptied([](Filter& f) { f.domain = "opencv"; }) ==
+          "--domain opencv: no such memory in the profile; it has malloc");
+    CHECK(emptied([](Filter& f) { f.min_age = 3600; }) ==
+          "--min-age 3600: nothing is surely that old; the oldest is 60 s or more");
+    CHECK_THAT(emptied([](Filter& f) { f.focus.emplace("--focus", "nowhere"); }),
+               Catch::StartsWith("--focus nowhere: no function"));
+    CHECK_THAT(emptied([](Filter& f) { f.ignore.emplace("--ignore", "."); }),
+               Catch::StartsWith("--ignore .: every call path matches"));
+    CHECK(emptied([](Filter& f) { f.pid = 100; }).empty());
+}
+
+TEST_CASE("of an empty profile no filter is to blame") {
+    Profile profile = profile_of({});
+    Filter filter;
+    filter.pid = 7;
+    CHECK(!apply(filter, profile));
 }

@@ -48,6 +48,13 @@ TEST_CASE("folded: a separator in a name is replaced") {
     CHECK(text_of(write_folded, profile_of({{{"a;b\n", "malloc"}, 8}})) == "a:b?;malloc 8\n");
 }
 
+TEST_CASE("blocks of different shapes at one call path stay apart") {
+    Profile profile = sample_profile();
+    profile.samples[1].shape = profile.strings.intern("480x640 CV_32FC1");
+    CHECK(text_of(write_folded, profile) ==
+          "main;parse;malloc 3000\nmain;draw;malloc;480x640 CV_32FC1 1000\nmain;draw;malloc 500\n");
+}
+
 TEST_CASE("inlined frames are frames of their own") {
     Profile profile = profile_of({{{"main", "malloc"}, 8}});
     // Put an inlined function into main's location: lines are innermost first.
@@ -161,11 +168,12 @@ TEST_CASE("html: the graph, the paths and the losses") {
 }
 
 TEST_CASE("a difference has what grew and what shrank, and what stayed is not there") {
-    const Profile before = profile_of(
-        {{{"main", "a", "malloc"}, 100}, {{"main", "b", "malloc"}, 50}, {{"main", "same", "malloc"}, 7}});
-    const Profile changed = difference(before, profile_of({{{"main", "same", "malloc"}, 7},
-                                                           {{"main", "a", "malloc"}, 300},
-                                                           {{"main", "new", "malloc"}, 20}}));
+    const Profile changed = difference(
+        profile_of(
+            {{{"main", "a", "malloc"}, 100}, {{"main", "b", "malloc"}, 50}, {{"main", "same", "malloc"}, 7}}),
+        profile_of({{{"main", "same", "malloc"}, 7},
+                    {{"main", "a", "malloc"}, 300},
+                    {{"main", "new", "malloc"}, 20}}));
     CHECK(text_of(write_folded, changed) == "main;a;malloc 200\nmain;b;malloc -50\nmain;new;malloc 20\n");
     TextOptions options;
     options.difference = true;
@@ -173,6 +181,22 @@ TEST_CASE("a difference has what grew and what shrank, and what stayed is not th
     CHECK_THAT(text, Catch::Contains("not freed: +170 B in 0 blocks against the profile before\n"));
     CHECK_THAT(text, Catch::Contains("2 of 2 call paths that grew the most\n\n#1 +200 B in 0 blocks\n"));
     CHECK_THAT(text, Catch::Contains("1 of 1 call paths that shrank the most\n\n#1 -50 B in -1 block\n"));
+}
+
+TEST_CASE("a process of the run before is the one of its name in the run after") {
+    const auto pids = [](const std::vector<NamedPath>& before, const std::vector<NamedPath>& after) {
+        std::vector<std::uint32_t> all;
+        for (const Profile::Sample& sample : difference(profile_of(before), profile_of(after)).samples) {
+            all.push_back(sample.pid);
+        }
+        return all;
+    };
+    const auto one = [](std::uint32_t pid) { return NamedPath{{"main"}, 1, pid}; };
+    using Pids = std::vector<std::uint32_t>;
+    CHECK(pids({one(10)}, {one(20)}) == Pids{20, 20});
+    CHECK(pids({one(11), one(10)}, {one(20), one(21)}) == Pids{20, 21, 21, 20});
+    CHECK(pids({one(20), one(21)}, {one(21), one(30)}) == Pids{21, 30, 30, 21});  // 21 goes on
+    CHECK(pids({one(10), one(11)}, {one(20)}) == Pids{20, 20, 11});
 }
 
 TEST_CASE("the flame graph of a difference shows growth only") {
@@ -189,7 +213,8 @@ TEST_CASE("losses of both profiles are losses of their difference") {
     Profile before = profile_of({{{"main"}, 1}});
     Profile after = profile_of({{{"main"}, 2}});
     before.losses->push_back("3 of these");
-    CHECK(*difference(before, std::move(after)).losses == std::vector<std::string>{"before: 3 of these"});
+    CHECK(*difference(std::move(before), std::move(after)).losses ==
+          std::vector<std::string>{"before: 3 of these"});
 }
 
 TEST_CASE("profiles of different builds are compared by function") {
