@@ -14,6 +14,7 @@ uint32_t* sorted = nullptr;  // slots by start address; private to the process
 uint32_t sorted_count = 0;
 uint32_t* unused = nullptr;  // free slots below region_count
 uint32_t unused_count = 0;
+uint32_t last_block = 0;
 
 class Locked {
   public:
@@ -61,6 +62,21 @@ uint32_t first_ending_after(const Locked& locked, uint64_t address) {
     return low;
 }
 
+uint32_t new_block() {
+    if (++last_block == 0) ++last_block;
+    return last_block;
+}
+
+// The part of `region` within [start, end), which it reaches into.
+uf_region part_of(const uf_region& region, uint64_t start, uint64_t end) {
+    uf_region part = region;
+    uint64_t region_end = region.start + region.length;
+    part.start = region.start > start ? region.start : start;
+    part.length = (region_end < end ? region_end : end) - part.start;
+    if (end < region_end) part.slack = 0;
+    return part;
+}
+
 // `position`: where `region` belongs in the sorted index.
 void insert(Table* table, const uf_region& region, uint32_t position) {
     uint32_t slot;
@@ -76,6 +92,8 @@ void insert(Table* table, const uf_region& region, uint32_t position) {
     to->start = region.start;
     to->stack = region.stack;
     to->epoch = region.epoch;
+    to->block = region.block;
+    to->slack = region.slack;
     __atomic_store_n(&to->length, region.length, __ATOMIC_RELEASE);
     memmove(&sorted[position + 1], &sorted[position], (sorted_count - position) * sizeof *sorted);
     sorted[position] = slot;
@@ -95,10 +113,8 @@ void remove(const Locked& locked, Table* table, uint64_t start, uint64_t end, Re
         uf_region* region = locked.slot(position);
         uint64_t region_end = region->start + region->length;
         if (region->start >= end) break;
-        uf_region inside = *region;
-        inside.start = region->start > start ? region->start : start;
-        inside.length = (region_end < end ? region_end : end) - inside.start;
-        if (removed && removed->count < Removed::kMax) removed->part[removed->count++] = inside;
+        if (removed && removed->count < Removed::kMax)
+            removed->part[removed->count++] = part_of(*region, start, end);
         uf_region right = *region;
         right.start = end;
         right.length = region_end > end ? region_end - end : 0;
@@ -106,6 +122,7 @@ void remove(const Locked& locked, Table* table, uint64_t start, uint64_t end, Re
         if (right.length != 0) insert(table, right, position + 1);
         if (region->start < start) {
             __atomic_store_n(&region->length, start - region->start, __ATOMIC_RELEASE);
+            region->slack = 0;
             position++;
         } else {
             erase(locked, position);
@@ -119,7 +136,7 @@ void reset_regions(Table* table) {
     constexpr size_t kBytes = UF_REGIONS * sizeof(uint32_t);
     if (!sorted) sorted = static_cast<uint32_t*>(map_private(kBytes));
     if (!unused) unused = static_cast<uint32_t*>(map_private(kBytes));
-    sorted_count = unused_count = 0;
+    sorted_count = unused_count = last_block = 0;
     table->header()->region_count = 0;
     __atomic_store_n(&region_lock, 0, __ATOMIC_RELEASE);
 }
@@ -129,7 +146,9 @@ void add_region(Table* table, uint64_t start, uint64_t length, uint32_t stack, b
     if (!locked) return;
     remove(locked, table, start, start + page_up(length), nullptr);
     uint32_t epoch = reserved ? UF_EPOCH_RESERVED : table->header()->epoch & UF_EPOCH_MAX;
-    insert(table, uf_region{start, page_up(length), stack, epoch}, first_ending_after(locked, start));
+    uint64_t pages = page_up(length);
+    insert(table, uf_region{start, pages, stack, epoch, new_block(), static_cast<uint32_t>(pages - length)},
+           first_ending_after(locked, start));
 }
 
 void remove_region(Table* table, uint64_t start, uint64_t length, Removed* removed) {
@@ -152,18 +171,17 @@ Changed change_reservation(Table* table, uint64_t start, uint64_t length, bool r
     uint64_t end = start + page_up(length);
     for (uint32_t i = first_ending_after(locked, start); i < sorted_count && locked.slot(i)->start < end;
          i++) {
-        uf_region part = *locked.slot(i);
-        if ((part.epoch == UF_EPOCH_RESERVED) == reserved) continue;
-        uint64_t part_end = part.start + part.length < end ? part.start + part.length : end;
-        part.start = part.start > start ? part.start : start;
-        part.length = part_end - part.start;
+        const uf_region* region = locked.slot(i);
+        if ((region->epoch == UF_EPOCH_RESERVED) == reserved) continue;
+        uf_region part = part_of(*region, start, end);
+        if (!reserved) part.block = new_block();
         part.epoch = reserved ? UF_EPOCH_RESERVED : table->header()->epoch & UF_EPOCH_MAX;
-        remove(locked, table, part.start, part_end, nullptr);
+        remove(locked, table, part.start, part.start + part.length, nullptr);
         i = first_ending_after(locked, part.start);
         insert(table, part, i);
         changed.stack = part.stack;
         changed.parts++;
-        changed.bytes += part.length;
+        changed.bytes += part.length - part.slack;
     }
     return changed;
 }

@@ -53,6 +53,8 @@ typedef struct uf_header {
     uint32_t region_count;   // shim: region slots ever used; slots beyond are zero
     uint32_t chunk_count;    // shim: chunks handed out, chunk 0 (none) included
     uint32_t counter_slots;  // shim: counter arrays ever used
+    uint32_t go_created_by;  // 1: a goroutine's stack goes on to where it was created. Set by the collector
+    uint32_t unused;
     uint64_t loss[UF_LOSS_COUNT];
 } uf_header;
 
@@ -76,6 +78,9 @@ typedef struct uf_node {
 #define UF_PC_MODULE_SHIFT 48
 #define UF_PC_EXACT (1ull << 47)
 #define UF_PC_ADDRESS (UF_PC_EXACT - 1)
+// Outside of a goroutine's outermost frame there can be one more node, where it was created: UF_PC_CREATION |
+// the address that the go statement's call returns to, in a module that has frames of its own.
+#define UF_PC_CREATION (0xfffdull << UF_PC_MODULE_SHIFT)
 // Inside of a leaf there can be nodes that say what the block is for, a cv::Mat: one for each of its
 // dimensions, the outermost first, then one for its type; the last is the stack id then. No module has so
 // high a number.
@@ -122,12 +127,16 @@ typedef struct uf_counter {
 // ----------------------------------------------------------------------------------------- A slot with
 // length 0 is free. One writer at a time (the shim's lock). A change that touches two slots writes the new
 // one before it shortens the old one: where a kill left two that overlap, the one that starts later owns the
-// overlap.
+// overlap. A mapping that was cut lies in several slots of one `block`, and counts as one block as long as
+// any of them is left.
 typedef struct uf_region {
     uint64_t start;
-    uint64_t length;  // bytes; written last when a slot is filled, first when it is freed (release)
+    uint64_t length;  // bytes of pages; written last when a slot is filled, first when it is freed (release)
     uint32_t stack;
     uint32_t epoch;
+    uint32_t
+        block;  // the same for the parts of one mapping, of no two mappings until it wraps; 0: of no other
+    uint32_t slack;  // of `length`, the bytes at the end that nobody asked for: less than a page
 } uf_region;
 #define UF_REGIONS (1u << 17)
 #define UF_EPOCH_RESERVED \
@@ -166,8 +175,8 @@ typedef struct uf_module {
 #define UF_CHUNKS_OFFSET (UF_COUNTERS_OFFSET + (uint64_t)UF_COUNTER_SLOTS * UF_NODES * sizeof(uf_counter))
 #define UF_TABLE_BYTES (UF_CHUNKS_OFFSET + (uint64_t)UF_CHUNKS * UF_CHUNK_BYTES_MAX)
 
-static_assert(sizeof(uf_header) == 56 + 8 * UF_LOSS_COUNT && sizeof(uf_header) <= 4096, "header");
-static_assert(sizeof(uf_node) == 24 && sizeof(uf_counter) == 16 && sizeof(uf_region) == 24, "records");
+static_assert(sizeof(uf_header) == 64 + 8 * UF_LOSS_COUNT && sizeof(uf_header) <= 4096, "header");
+static_assert(sizeof(uf_node) == 24 && sizeof(uf_counter) == 16 && sizeof(uf_region) == 32, "records");
 static_assert(sizeof(uf_module) == 72 && offsetof(uf_module, build_id) == 32, "module");
 static_assert(UF_REGIONS_OFFSET + UF_REGIONS * sizeof(uf_region) <= UF_DIRECTORY_OFFSET, "regions fit");
 static_assert(UF_NODES_OFFSET + (uint64_t)UF_NODES * sizeof(uf_node) <= UF_NODE_INDEX_OFFSET, "nodes fit");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <map>
 #include <vector>
 
 #include "tests/unit/table/test_table.h"
@@ -94,6 +95,41 @@ TEST_CASE("lengths are whole pages") {
     TestTable table;
     add_region(table.get(), kBase, 5000, 1, false);
     CHECK(spans(table) == std::vector<Span>{{0, 2, 1}});
+}
+
+TEST_CASE("what was not asked for of the last page stays with the end of the mapping") {
+    TestTable table;
+    add_region(table.get(), kBase, 3 * kPage - 100, 1, false);
+    const auto slack = [&table] {
+        std::vector<uint32_t> found;
+        for (uint32_t i = 0; i < table.get()->header()->region_count; i++)
+            if (table.get()->regions()[i].length != 0) found.push_back(table.get()->regions()[i].slack);
+        std::sort(found.begin(), found.end());
+        return found;
+    };
+    CHECK(slack() == std::vector<uint32_t>{100});
+    remove(table, 1, 1);
+    CHECK(slack() == std::vector<uint32_t>{0, 100});
+    Removed last = remove(table, 2, 1);
+    CHECK(slack() == std::vector<uint32_t>{0});
+    restore_regions(table.get(), last);
+    CHECK(slack() == std::vector<uint32_t>{0, 100});
+}
+
+TEST_CASE("the parts of a mapping are one block, and what mprotect opens is another") {
+    TestTable table;
+    add(table, 0, 10, 1);
+    remove(table, 4, 1);
+    add(table, 20, 10, 2, true);
+    change_reservation(table.get(), kBase + 20 * kPage, kPage, false);
+    change_reservation(table.get(), kBase + 22 * kPage, kPage, false);
+    std::map<uint32_t, int> parts;  // by block
+    for (uint32_t i = 0; i < table.get()->header()->region_count; i++) {
+        const uf_region& region = table.get()->regions()[i];
+        if (region.length != 0 && region.epoch != UF_EPOCH_RESERVED) parts[region.block]++;
+    }
+    REQUIRE(parts.size() == 3);
+    CHECK(std::count_if(parts.begin(), parts.end(), [](const auto& part) { return part.second == 2; }) == 1);
 }
 
 TEST_CASE("a full table of mappings says so") {

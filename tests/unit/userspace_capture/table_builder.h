@@ -71,8 +71,9 @@ class TableBuilder {
                          std::uint64_t{epoch} << (UF_STACK_BITS + UF_START_BITS) |
                          in_cell << (64 - UF_SIZE_BITS);
     }
-    void add_region(std::uint64_t start, std::uint64_t length, std::uint32_t stack, std::uint32_t epoch = 0) {
-        region(header().region_count++) = {start, length, stack, epoch};
+    void add_region(std::uint64_t start, std::uint64_t length, std::uint32_t stack, std::uint32_t epoch = 0,
+                    std::uint32_t block = 0, std::uint32_t slack = 0) {
+        region(header().region_count++) = {start, length, stack, epoch, block, slack};
     }
     void count(std::uint32_t slot, std::uint32_t stack, std::uint64_t objects, std::uint64_t bytes) {
         header().counter_slots = std::max(header().counter_slots, slot + 1);

@@ -212,6 +212,18 @@ TEST_CASE("of two mappings that overlap, the one that starts later owns the over
     CHECK(snapshot.samples[1].inuse_bytes == 0x4000);
 }
 
+TEST_CASE("a mapping that was cut is one block of the bytes that are left, as they were asked for") {
+    Table table;
+    const std::uint32_t stack = table.builder.add_path(kCode, UF_FUNCTION_mmap);
+    table.builder.count(0, stack, 2, 0x9000);
+    table.builder.add_region(0x10000, 0x2000, stack, 0, 1);
+    table.builder.add_region(0x14000, 0x4000, stack, 0, 1, 0x234);
+    table.builder.add_region(0x30000, 0x1000, stack, 0, 2);
+    const Sample sample = only_sample(table.read());
+    CHECK(sample.inuse_objects == 2);
+    CHECK(sample.inuse_bytes == 0x7000 - 0x234);
+}
+
 TEST_CASE("with sampling a block stands for as many as its chance to be met says") {
     constexpr std::uint64_t kMean = 1024;
     Table table(5, kMean);

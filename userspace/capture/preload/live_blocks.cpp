@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <optional>
+#include <unordered_set>
 #include <utility>
 
 #include "userspace/capture/preload/epoch_clock.h"
@@ -211,8 +212,12 @@ std::vector<uf_region> live_regions(const TableFile& table) {
     });
     std::sort(regions.begin(), regions.end(),
               [](const uf_region& a, const uf_region& b) { return a.start < b.start; });
-    for (std::size_t i = 0; i + 1 < regions.size(); ++i)
-        regions[i].length = std::min(regions[i].length, regions[i + 1].start - regions[i].start);
+    for (std::size_t i = 0; i + 1 < regions.size(); ++i) {
+        const std::uint64_t apart = regions[i + 1].start - regions[i].start;
+        if (regions[i].length <= apart) continue;
+        regions[i].length = apart;
+        regions[i].slack = 0;
+    }
     std::erase_if(regions, [](const uf_region& region) {
         return region.length == 0 || region.epoch == UF_EPOCH_RESERVED;
     });
@@ -222,8 +227,12 @@ std::vector<uf_region> live_regions(const TableFile& table) {
 
 void read_regions(const TableFile& table, const EpochAges& ages, BlockGroups& into) {
     const std::uint64_t unit = table.sample_bytes() != 0 ? UF_OBJECT_UNIT : 1;
-    for (const uf_region& region : live_regions(table))
-        into.add(region.stack, ages[region.epoch & UF_EPOCH_MAX], true, unit, region.length);
+    std::unordered_set<std::uint32_t> blocks;
+    for (const uf_region& region : live_regions(table)) {
+        const bool is_first_part = region.block == 0 || blocks.insert(region.block).second;
+        into.add(region.stack, ages[region.epoch & UF_EPOCH_MAX], true, is_first_part ? unit : 0,
+                 region.length - std::min<std::uint64_t>(region.slack, region.length));
+    }
 }
 
 }  // namespace unfreed
