@@ -11,10 +11,12 @@
 #include <cstdio>
 #include <iostream>
 #include <limits>
+#include <set>
 #include <sstream>
 
 #include "userspace/cli/progress.h"
 #include "userspace/error.h"
+#include "userspace/process/pure_go.h"
 #include "userspace/report/report.h"
 
 namespace unfreed {
@@ -109,6 +111,10 @@ Snapshot Recording::take(bool last) {
         look_before_signal_->finish(snapshot, "when its signal came");
     else
         look.finish(snapshot, "");
+    std::set<std::string> executables;
+    for (const Process& process : snapshot.processes)
+        if (executables.insert(process.executable).second && is_pure_go(process.executable))
+            snapshot.notes.push_back(pure_go_note(process.name));
     snapshot.command = command_;
     snapshot.started_unix_ns = started_unix_ns_;
     snapshot.duration_ns = clock_ns(CLOCK_MONOTONIC) - started_ns_;

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "userspace/rss/go_module.h"
+#include "userspace/rss/go_spans.h"
 #include "userspace/rss/live_value.h"
 
 namespace unfreed::rss {
@@ -78,33 +79,24 @@ std::unordered_set<std::uint64_t> work_spans(const LiveUnit& runtime) {
     return spans;
 }
 
-void read_spans(const LiveProcess& process, const LiveUnit& runtime, const LiveValue& heap, GoRuntime& go) {
-    const LiveValue list = heap["allspans"];
-    const Slice all = slice(list);
-    if (all.length == 0 || all.length > kMostSpans) throw Unknown("its list of spans does not make sense");
-    go.records.push_back({all.array, all.array + all.capacity * sizeof(std::uint64_t)});
-    std::vector<std::uint64_t> spans(all.length);
-    if (!process.read(all.array, std::as_writable_bytes(std::span(spans))))
-        throw Unknown("its list of spans could not be read");
-    const std::unordered_set<std::uint64_t> work = work_spans(runtime);
-
-    const LiveValue first = list["array"].element(0).pointee();
-    const auto column = [&](const char* member) {
-        const std::uint64_t offset = first[member].address() - first.address();
-        std::vector<std::uint64_t> addresses(spans);
+// `manual`: what spans are that are not in use by the heap, those of `work` aside.
+void add_spans(const LiveProcess& process, const SpanList& list, const SpanLayout& layout,
+               const std::unordered_set<std::uint64_t>& work, Kind manual, GoRuntime& go) {
+    const auto column = [&](std::uint64_t offset) {
+        std::vector<std::uint64_t> addresses(list.spans);
         for (std::uint64_t& address : addresses) address += offset;
         return process.read_words(addresses);
     };
-    const auto starts = column("startAddr");
-    const auto pages = column("npages");
-    const auto states = column("state");
-    for (std::size_t i = 0; i < spans.size(); ++i) {
+    const auto starts = column(layout.start);
+    const auto pages = column(layout.pages);
+    const auto states = column(layout.state);
+    for (std::size_t i = 0; i < list.spans.size(); ++i) {
         if (!starts[i] || !pages[i] || !states[i]) continue;
         const std::uint64_t state = *states[i] & 0xff;
         if (state != kSpanInUse && state != kSpanManual) continue;
-        const Kind kind = state == kSpanInUse    ? Kind::kGoHeapInUse
-                          : work.count(spans[i]) ? Kind::kGoMetadata
-                                                 : Kind::kGoStacks;
+        const Kind kind = state == kSpanInUse         ? Kind::kGoHeapInUse
+                          : work.count(list.spans[i]) ? Kind::kGoMetadata
+                                                      : manual;
         const std::uint64_t bytes = *pages[i] * kSpanPage;
         const bool inside =
             std::any_of(go.arenas.begin(), go.arenas.end(), [&](const GoRuntime::Area& arena) {
@@ -113,7 +105,34 @@ void read_spans(const LiveProcess& process, const LiveUnit& runtime, const LiveV
         if (inside && bytes != 0 && *starts[i] + bytes > *starts[i])
             go.claims.push_back({*starts[i], *starts[i] + bytes, {kind, 0, {}}});
     }
+    go.records.push_back({list.array, list.array + list.capacity * sizeof(std::uint64_t)});
     go.spans_known = true;
+}
+
+void read_spans(const LiveProcess& process, const LiveUnit& runtime, const LiveValue& heap, GoRuntime& go) {
+    const LiveValue all = heap["allspans"];
+    const Slice of = slice(all);
+    if (of.length == 0 || of.length > kMostSpans) throw Unknown("its list of spans does not make sense");
+    SpanList list{of.array, of.capacity, std::vector<std::uint64_t>(of.length)};
+    if (!process.read(of.array, std::as_writable_bytes(std::span(list.spans))))
+        throw Unknown("its list of spans could not be read");
+    const LiveValue first = all["array"].element(0).pointee();
+    const auto offset = [&](const char* member) { return first[member].address() - first.address(); };
+    add_spans(process, list, {offset("startAddr"), offset("npages"), offset("state")}, work_spans(runtime),
+              Kind::kGoStacks, go);
+}
+
+// Of a program without DWARF.
+void find_and_add_spans(const LiveProcess& process, const std::vector<Mapping>& mappings,
+                        const GoModule& module, GoRuntime& go) {
+    const std::string version = go_version_of(module.path);
+    const auto layout = span_layout(version);
+    if (!layout)
+        throw Unknown(version.empty() ? "its version of Go is not told"
+                                      : "records of " + version + " are not known without DWARF");
+    go.arenas = {kHeapHint};
+    add_spans(process, find_spans(process, mappings, module, *layout), *layout, {}, Kind::kGoStacksAndWork,
+              go);
 }
 
 // persistentalloc's chunks, the page allocator's summaries and bitmaps.
@@ -165,6 +184,7 @@ GoRuntime look_at_go(const LiveProcess& process, const std::vector<Mapping>& map
     GoRuntime go;
     const auto module = find_go_module(process.pid(), mappings);
     if (!module) return go;
+    const std::string who = "Go, " + module->name + ": ";
     try {
         const LiveUnit runtime(process, module->path, module->bias, "runtime");
         const LiveValue heap = runtime.variable("runtime.mheap_");
@@ -173,15 +193,21 @@ GoRuntime look_at_go(const LiveProcess& process, const std::vector<Mapping>& map
         go.statistics = read_statistics(runtime);
         go.notes.push_back(in_words(*go.statistics));
         read_records(process, runtime, heap, go);
+        return go;
     } catch (const Unknown& why) {
-        go.notes.push_back("Go, " + module->name +
-                           ": what of the heap is in use, and the runtime's own records, "
-                           "are not known: " +
-                           why.what());
-        if (!go.spans_known) {
-            go.claims.clear();
-            go.arenas = {kHeapHint};
+        if (go.spans_known) {
+            go.notes.push_back(who + "the runtime's own records are not known: " + why.what());
+            return go;
         }
+        go = GoRuntime();
+        go.notes.push_back(who + "the runtime's own records and statistics are not known: " + why.what());
+    }
+    try {
+        find_and_add_spans(process, mappings, *module, go);
+    } catch (const Unknown& why) {
+        go.notes.push_back(who + "what of the heap is in use is not known: " + why.what());
+        go.claims.clear();
+        go.arenas = {kHeapHint};
     }
     return go;
 }

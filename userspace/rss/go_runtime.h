@@ -3,8 +3,9 @@
 // statistics.
 //
 // Source: Go, src/runtime/mheap.go (mheap_, mspan), mstats.go (memstats.heapStats), mcentral.go; layouts by
-// the program's DWARF (live_value.h). Never guessed: where the DWARF is stripped, or the runtime is one that
-// has no such records, the heap is one part, and a note says why. The process is not stopped.
+// the program's DWARF (live_value.h), without it spans alone, by version (go_spans.h). Never guessed: where
+// the runtime is one that has no such records, the heap is one part, and a note says why. The process is not
+// stopped.
 #pragma once
 #include <optional>
 #include <string>

@@ -11,6 +11,7 @@ enum class Kind : std::uint8_t {
     kGoHeapIdle,  // pages that the runtime keeps for later
     kGoHeap,      // in use or idle: not known
     kGoStacks,
+    kGoStacksAndWork,  // and what the garbage collector works with: not told apart
     kGoMetadata,
     kTraced,          // blocks whose call paths are known; Part::name: their domain
     kTracedRounding,  // malloc's headers of these, and what it rounds them up by

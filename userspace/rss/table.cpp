@@ -60,6 +60,8 @@ std::string text(Kind kind) {
             return "Go heap, in use or idle";
         case Kind::kGoStacks:
             return "Go stacks";
+        case Kind::kGoStacksAndWork:
+            return "Go stacks and collector's buffers";
         case Kind::kGoMetadata:
             return "Go runtime's own records";
         case Kind::kTraced:

@@ -174,9 +174,10 @@ void visit_table(const TableFile& table, const Backend::VisitBlock& visit) {
     const std::vector<uf_node> nodes =
         table.copy<uf_node>(UF_NODES_OFFSET, std::min(table.header().node_count, UF_NODES));
     visit_blocks(table, [&](std::uint64_t address, std::uint64_t size, std::uint32_t stack) {
-        const std::uint64_t function = stack < nodes.size() ? nodes[stack].pc : 0;  // UF_FUNCTION_NONE
-        visit({address, size, sample_weight(table.sample_bytes(), size),
-               kFunctions[function < kFunctions.size() ? function : 0].domain});
+        const std::uint64_t pc = stack < nodes.size() ? nodes[stack].pc : 0;  // UF_FUNCTION_NONE
+        const Domain domain = pc >= UF_PC_EXTENT ? kDomain_opencv             // it has a shape
+                                                 : kFunctions[pc < kFunctions.size() ? pc : 0].domain;
+        visit({address, size, sample_weight(table.sample_bytes(), size), domain});
     });
 }
 

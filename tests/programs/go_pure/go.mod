@@ -1,0 +1,3 @@
+module unfreed/tests/programs/go_pure
+
+go 1.19
