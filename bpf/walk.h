@@ -17,8 +17,9 @@
 
 struct uf_frame {
     struct uf_registers at;
-    uint64_t slot; /* address that `pc` was read from; 0: it is a register's value */
-    int exact;     /* pc was interrupted: it is no return address */
+    uint64_t slot;      /* address that `pc` was read from; 0: it is a register's value */
+    int exact;          /* pc was interrupted: it is no return address */
+    uint64_t goroutine; /* record of the last one that the walk came to; 0: none */
 };
 
 /* The address whose row counts: a return address may lie behind the end of its function. */
@@ -69,6 +70,7 @@ UF_INLINE enum uf_end uf_step_to_goroutine(void* memory, struct uf_frame* frame,
         return UF_END_UNREADABLE;
     }
     if (pc == 0) return UF_END_REACHED;
+    frame->goroutine = goroutine;
     frame->at.pc = pc;
     frame->at.sp = stack_end - depth + 8;
     frame->slot = stack_end - depth;

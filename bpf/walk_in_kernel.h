@@ -214,6 +214,20 @@ static __always_inline int step_in_window(const struct uf_scratch* scratch, stru
     return 1;
 }
 
+static __always_inline void add_creation(struct uf_walk* walk, uint32_t rule) {
+    uint64_t created = 0;
+    const uint64_t at = walk->frame.goroutine + (rule & 0xffff) * 8;
+    if (!control.go_created_by || !walk->frame.goroutine || !(rule & 0xffff) ||
+        walk->count >= UF_BPF_FRAMES || bpf_probe_read_user(&created, sizeof created, (void*)at) ||
+        created >> 47) {
+        return;
+    }
+    created |= UF_FRAME_CREATION;
+    walk->scratch->event.frames[walk->count & (UF_BPF_FRAMES - 1)] = created;
+    walk->count += 1;
+    walk->hash = uf_mix(walk->hash, created);
+}
+
 static long walk_frame(uint32_t index, void* context) {
     struct uf_walk* const walk = context;
     struct uf_scratch* const scratch = walk->scratch;
@@ -238,6 +252,7 @@ static long walk_frame(uint32_t index, void* context) {
     walk->by_frame_pointer = (kind & 0x0f) == UF_CFA_NO_ROW;
     if (step_in_window(scratch, &walk->frame, rule, kind)) return 0;
     walk->end = step_frame(scratch, &walk->frame, rule);
+    if (kind == UF_CFA_END) add_creation(walk, rule);
     return walk->end != UF_END_NONE;
 }
 

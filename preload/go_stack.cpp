@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "preload/go_creation.h"
 #include "preload/go_table.h"
 #include "preload/system_call.h"
 
@@ -10,8 +11,8 @@ namespace {
 
 // Where a stack begins: a goroutine's, a thread's, or the runtime's own work on the thread's stack that no
 // goroutine waits for to return (mcall) or asked for by a call (morestack).
-constexpr const char* kOutermost[] = {"runtime.goexit", "runtime.mstart",    "runtime.rt0_go",
-                                      "runtime.mcall",  "runtime.morestack", "runtime.sigtramp"};
+constexpr const char* kOutermost[] = {"runtime.mstart", "runtime.rt0_go", "runtime.mcall",
+                                      "runtime.morestack", "runtime.sigtramp"};
 
 bool is_one_of(const char* name, const char* const* names, size_t count) {
     for (size_t i = 0; i < count; i++)
@@ -97,6 +98,38 @@ bool enter_go_stack(Walk* walk, uint64_t goroutine, uint64_t low, uint64_t end) 
     return true;
 }
 
+// The goroutine whose stack ends a little above `sp`: its crossing to C is on this walk, and has noted where
+// its record says that the stack ends, beside the record's address. 0: there was none.
+uint64_t goroutine_at(const NewFrames& frames, uint64_t sp) {
+    constexpr uint64_t kNearEnd = 256;  // goexit's frame is the first that newproc lays out
+    constexpr uint64_t kStackEndAt = 0x80;
+    for (int i = 0; i < frames.checks; i++) {
+        const Check& end = frames.check[i];
+        if (end.address == kInRegister || end.value - sp > kNearEnd) continue;
+        for (int beside = i - 1; beside <= i + 1; beside += 2) {
+            if (beside < 0 || beside >= frames.checks) continue;
+            const Check& goroutine = frames.check[beside];
+            if (goroutine.frame == end.frame && end.address - goroutine.value < kStackEndAt)
+                return goroutine.value;
+        }
+    }
+    return 0;
+}
+
+// From goexit to the `go` statement that created the goroutine. What is read for it is noted.
+StepEnd step_to_creation(Walk* walk, int index, Frame* next, uint64_t* slot) {
+    const Frame from = walk->frames->frame[index];
+    if (walk->table->header()->go_created_by == 0) return StepEnd::kOutermost;
+    uint64_t goroutine = goroutine_at(*walk->frames, from.sp);
+    uint64_t at = goroutine != 0 ? find_creation(goroutine) : 0;
+    if (at == 0) return StepEnd::kOutermost;
+    uint64_t created = load(at);
+    if (!add_check(walk, index, at, created)) return StepEnd::kTooManyChecks;
+    *next = Frame{UF_PC_CREATION | created, from.sp + 8, from.rbp_location, 0};
+    *slot = 0;  // its word is among the checks
+    return StepEnd::kStepped;
+}
+
 // The caller whose return address is at `at`, the first word above its callee's frame.
 StepEnd arrive(Walk* walk, uint64_t at, uint64_t rbp_location, Frame* next, uint64_t* slot) {
     if (!slot_readable(walk, at)) return StepEnd::kBadMemory;
@@ -119,7 +152,9 @@ bool go_rule(uint64_t key, Rule* rule) {
     rule->rbp = function.frame_bytes > 0 ? kRbpAtCfa : kRbpSame;
     rule->rbp_offset = function.frame_bytes > 0 ? -16 : 0;
     const char* name = function.name;
-    if (is_one_of(name, kOutermost, sizeof kOutermost / sizeof kOutermost[0])) {
+    if (strcmp(name, "runtime.goexit") == 0) {
+        rule->cfa = kCfaGoExit;
+    } else if (is_one_of(name, kOutermost, sizeof kOutermost / sizeof kOutermost[0])) {
         rule->cfa = kCfaOutermost;
     } else if (!exact && strcmp(name, "runtime.asmcgocall") == 0) {
         return decode_return(pc, rule);
@@ -139,6 +174,7 @@ StepEnd step_between_stacks(Walk* walk, int index, const KnownRule& rule, Frame*
     const Frame from = walk->frames->frame[index];
     uint64_t rbp = 0;
     StepEnd end = StepEnd::kStepped;
+    if (rule.cfa == kCfaGoExit) return step_to_creation(walk, index, next, slot);
     if (rule.cfa == kCfaGoCall || rule.cfa == kCfaGoCallOnSame) {
         Kept kept = Kept::unpack(rule.cfa_offset);
         uint64_t depth = 0, goroutine = 0, stack_end = 0;

@@ -12,6 +12,9 @@
 //   runtime.cgocallback   the way back: runs Go on the goroutine's stack again, in a frame like the one it
 //   has on the
 //                         thread's stack, which the frame pointer still points to
+//   runtime.goexit        where a goroutine's stack ends; with --go-created-by its path goes on to the `go`
+//   statement
+//                         that made it (go_creation.h)
 //   runtime.systemstack   runs a part of the runtime on the thread's stack. The frame pointer still is that
 //   of its
 //                         caller: that caller itself is passed over, and the step counted as one by frame
@@ -28,8 +31,8 @@ namespace unfreed::preload {
 // The rule for Go code at `key` (a pc, with UF_PC_EXACT for an interrupted instruction); false: not Go code.
 bool go_rule(uint64_t key, Rule* rule);
 
-// The step from a frame whose rule is kCfaGoCall, kCfaGoCallOnSame, kCfaGoCallback or kCfaGoSwitch. It may
-// lead to lower addresses, on another stack.
+// The step from a frame whose rule is kCfaGoCall, kCfaGoCallOnSame, kCfaGoCallback, kCfaGoSwitch or
+// kCfaGoExit. It may lead to lower addresses, on another stack.
 StepEnd step_between_stacks(Walk* walk, int index, const KnownRule& rule, Frame* next, uint64_t* slot);
 
 }

@@ -26,6 +26,7 @@ enum CfaRule : uint8_t {
     kCfaGoCallOnSame,  // from C to Go that called it on the thread's own stack; likewise
     kCfaGoCallback,    // from Go to the C code that called it back; cfa_offset: Go's own view, to skip that
     kCfaGoSwitch,      // from the runtime on the thread's stack to the goroutine that asked for it
+    kCfaGoExit,        // a goroutine's outermost frame: to where it was created, when asked for
 };
 
 enum RbpRule : uint8_t {

@@ -38,6 +38,10 @@ namespace {
 // Fills the rule for `key`. What has no unwind information is not remembered: a loaded library may take its
 // place.
 __attribute__((noinline)) void learn_rule(Table* table, uint64_t key, KnownRule* known) {
+    if (key >= UF_PC_CREATION) {
+        *known = KnownRule{key, 0, 0, kCfaOutermost, kRbpSame, key};
+        return;
+    }
     uint64_t address = key & UF_PC_ADDRESS;
     uint64_t lookup = (key & UF_PC_EXACT) ? address : address - 1;
     CodeObject object{};

@@ -180,6 +180,9 @@ enum uf_end {
 };
 
 #define UF_FRAME_EXACT (1ull << 63) /* in a frame: the address was interrupted, it is no return address */
+/* A goroutine's last frame: what its record has at 8 * cfa of the outermost frame's rule, where its `go`
+ * statement's call returns to as far as userspace can prove that. */
+#define UF_FRAME_CREATION (1ull << 62)
 
 struct uf_stack_event {
     uint32_t type;
@@ -235,6 +238,7 @@ struct uf_control {
     uint32_t epoch;           /* seconds since tracing began */
     uint32_t depth;           /* frames kept, at most UF_BPF_FRAMES */
     uint64_t sample_bytes;    /* 0: every allocation */
+    uint32_t go_created_by;   /* 1: with UF_FRAME_CREATION */
     uint32_t last_process;    /* the id given last; both sides, atomically */
     uint32_t last_generation; /* so too */
     /* kernel */

@@ -20,7 +20,7 @@ enum uf_cfa_kind {
     UF_CFA_RSP_DEREF8 = 4,  /* *(rsp + cfa) + 8: hand-written code that saved its rsp */
     UF_CFA_PLT = 5,         /* rsp + 8, and 8 more from byte 11 of each 16 on */
     UF_CFA_SIGNAL = 6,      /* the kernel's rt_sigframe: every register lies in it, at rsp + UF_SIGFRAME_x */
-    UF_CFA_END = 7,         /* the outermost frame: it has no return address */
+    UF_CFA_END = 7,         /* the outermost frame; cfa, if not 0: a goroutine's, see UF_FRAME_CREATION */
     UF_CFA_UNSUPPORTED = 8, /* a rule that a row cannot express */
     UF_CFA_GO_CALL = 9,     /* runtime.asmcgocall: the caller is on its goroutine's stack, see UF_GO_CALL_x */
 };

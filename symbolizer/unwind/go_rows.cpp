@@ -16,6 +16,8 @@ using symbolizer::go::LineTable;
 
 constexpr uf_rule kByFramePointer{0, 0, UF_CFA_NO_ROW};
 constexpr uf_rule kOutermost{0, 0, UF_CFA_END};
+constexpr uf_rule kGoroutinesEnd{-1, 0,
+                                 UF_CFA_END};  // until it is known where goroutines have their creation
 constexpr uf_rule kUnsupported{0, 0, UF_CFA_UNSUPPORTED};
 
 // Where a stack begins: nobody called these, or, of the runtime's own work on a thread's stack, no goroutine
@@ -107,6 +109,26 @@ void add_asmcgocall(Bytes code, std::uint64_t begin, std::uint64_t end, GoRows& 
     }
 }
 
+// Offset of gopc in a goroutine's record: of the only three neighbours that newproc1's code stores to in
+// their order by mov REGISTER,OFFSET(REGISTER). 0: not so.
+std::int16_t creation_offset(Bytes code) {
+    std::vector<std::uint32_t> stores;
+    for (std::size_t at = 0; at + 7 <= code.size(); ++at) {
+        const bool is_store = (code[at] & 0xfa) == 0x48 && code[at + 1] == 0x89 &&
+                              (code[at + 2] & 0xc0) == 0x80 && (code[at + 2] & 7) != 4;
+        const auto offset = is_store ? symbolizer::go::number_at<std::uint32_t>(code, at + 3) : std::nullopt;
+        if (offset && *offset < 0x1000 && *offset % 8 == 0) stores.push_back(*offset);
+    }
+    std::uint32_t found = 0;
+    for (auto first = stores.begin(); first != stores.end(); ++first) {
+        const auto second = std::find(first, stores.end(), *first + 8);
+        if (std::find(second, stores.end(), *first + 16) == stores.end() || *first == found) continue;
+        if (found != 0) return 0;
+        found = *first;
+    }
+    return static_cast<std::int16_t>(found / 8);
+}
+
 }  // namespace
 
 std::optional<GoRows> go_rows(Elf* elf) {
@@ -118,6 +140,7 @@ std::optional<GoRows> go_rows(Elf* elf) {
     if (!first || !last || *last <= *first || *last - *first > UINT32_MAX) return std::nullopt;
     GoRows go;
     go.code = {*first, *last};
+    std::int16_t creation = 0;
     std::uint64_t begin = *first;
     for (std::uint64_t i = 0; i < table.function_count(); ++i) {
         const auto function = table.function(i);
@@ -126,8 +149,14 @@ std::optional<GoRows> go_rows(Elf* elf) {
             return std::nullopt;
         const std::string_view name = table.name(function->name);
         ++go.functions;
+        if (name == "runtime.rt0_go" || name == "runtime.newproc") go.start.first.push_back({begin, *end});
+        if (name == "runtime.newproc") go.start.newproc.push_back(begin);
+        if (name == "runtime.newproc1") {
+            const Bytes code = image.from(begin);
+            creation = creation_offset(code.first(std::min<std::size_t>(code.size(), *end - begin)));
+        }
         if (is_one_of(name, kStarts)) {
-            add_row(begin, kOutermost, go);
+            add_row(begin, name == "runtime.goexit" ? kGoroutinesEnd : kOutermost, go);
         } else if (name == "runtime.asmcgocall") {
             add_asmcgocall(image.from(begin), begin, *end, go);
         } else if (is_one_of(name, kSwitches) || function->sets_sp) {
@@ -138,6 +167,9 @@ std::optional<GoRows> go_rows(Elf* elf) {
                 add_row(run.begin, rule_of_size(run.value), go);
         }
         begin = *end;
+    }
+    for (uf_row& row : go.rows) {
+        if (row.rule.kind == UF_CFA_END && row.rule.cfa == kGoroutinesEnd.cfa) row.rule.cfa = creation;
     }
     return go;
 }
@@ -158,6 +190,7 @@ void put_in_place(const GoRows& go, UnwindTable& table) {
     rows.insert(rows.end(), rest, table.rows.end());
     table.rows = std::move(rows);
     table.functions += go.functions;
+    table.go = go.start;
 }
 
 }  // namespace unfreed::unwind

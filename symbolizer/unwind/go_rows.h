@@ -7,6 +7,11 @@
 // the code that C returns to (src/runtime/asm_amd64.s). Assembly that sets sp is left by its frame pointer;
 // so is what leads from the goroutine's stack back to the thread's (cgocallback), or the other way
 // (systemstack).
+//
+// goexit's row has beside "outermost" where in the goroutine's record the address of its `go` statement is
+// (gopc, in 8-byte units; 0: not known). That too differs between versions, and is read from
+// runtime.newproc1, which writes gopc, ancestors and startpc, neighbours since Go 1.12, one after the other
+// (src/runtime/proc.go).
 #pragma once
 #include <libelf.h>
 
@@ -22,6 +27,7 @@ struct GoRows {
     AddressRange code;         // all that the table speaks of, in the file's addresses
     std::vector<uf_row> rows;  // by ascending pc, counted from code.begin; from code.end on others count
     std::size_t functions = 0;
+    GoStart start;
 };
 
 // Nothing: no Go code that could be read.

@@ -28,11 +28,18 @@ struct AddressRange {
     std::uint64_t end = 0;
 };
 
+// How Go starts goroutines, where the file is Go's (addresses in the file's symbol table).
+struct GoStart {
+    std::vector<std::uint64_t> newproc;  // runtime.newproc, which a `go` statement calls; its ABI wrapper
+    std::vector<AddressRange> first;     // what makes the first one: runtime.rt0_go, through that wrapper
+};
+
 struct UnwindTable {
     std::uint64_t base = 0;     // address, in the file's symbol table, that rows count from
     std::vector<uf_row> rows;   // by ascending pc; a stretch without information is a row UF_CFA_NO_ROW
     std::size_t functions = 0;  // frame description entries used
     std::size_t damaged = 0;    // entries that contradict themselves: left out
+    GoStart go;
 };
 
 // Rows of what `sections` say about `code`; where two sections speak, the first one counts. Never throws for

@@ -134,6 +134,44 @@ class GoService(harness.Case):
         for path in self.sites(profile, "after_callback"):
             self.assertRegex(path, "malloc < " + outer)
 
+    def check_creation(self, profile):
+        """Goroutines of main end with the go statement, those that Go's runtime makes first with goexit."""
+        created = {}
+        for site in ("match", "locked_thread", "deep_stack", "after_callback", "in_init"):
+            for sample in profile.samples:
+                if harness.site_of(sample) == site and sample.inuse_objects:
+                    outermost = sample.frames[-1]
+                    created.setdefault(site, set()).add(outermost.function)
+                    if outermost.function.startswith("created by"):
+                        self.assertRegex(outermost.file, r"go_service/main.go\Z")
+                        self.assertEqual(self.source_line("main.go", outermost.line).strip(), "go func() {")
+                        self.assertEqual(sample.frames[-2].function, "runtime.goexit")
+        by_main = {"created by main.inGoroutine"}
+        self.assertEqual(created, {"match": by_main, "locked_thread": by_main, "deep_stack": by_main,
+                                   "after_callback": by_main, "in_init": {"runtime.goexit"}})
+
+    def test_where_goroutines_were_created(self):
+        for program in ("go_service", "go_service_stripped", "go_service_pie"):
+            with self.subTest(program=program):
+                self.assert_ended(self.trace([self.program(program), self.path("books")],
+                                             options=["--depth", "1000", "--go-created-by"]), 0, None)
+                if program != "go_service_stripped":  # its sites have lost their names
+                    self.check_creation(self.profile())
+                else:
+                    self.assertTrue(any(sample.frames[-1].function == "created by main.inGoroutine"
+                                        for sample in self.profile().samples))
+
+    def test_where_goroutines_were_created_by_the_kernel(self):
+        ended = self.execute([harness.UNFREED, "run", "-q", "--backend", "ebpf", "--go-created-by", "--depth", "500",
+                              "-o", self.path("profile"), "--", self.program("go_service"), self.path("books")])
+        if ended.status == 125:
+            self.skipTest(ended.err.strip())
+        profile = self.profile()
+        paths = {sample.frames[-1].function for sample in profile.samples
+                 if harness.site_of(sample) == "match" and sample.labels["domain"] == "opencv"}
+        self.assertIn("created by main.inGoroutine", paths)
+        self.assertTrue(len(paths) == 1 or profile.lost, paths)
+
     def test_forgotten_strings_and_buffers(self):
         profile = self.trace_service()
         outstanding = {}

@@ -28,6 +28,7 @@ struct CaptureSettings {
     std::uint64_t sample_bytes = 0;  // mean bytes between samples; 0: every allocation
     std::uint32_t depth = 128;       // frames kept per stack, leaf side first
     bool follow = true;              // children too, over fork and exec
+    bool go_created_by = false;      // a goroutine's stack ends with where it was created
     std::vector<std::pair<std::string, std::string>> pairs;  // one more allocator each: symbols ALLOC, FREE
 };
 

@@ -64,6 +64,8 @@ void add_capture_options(CLI::App& app, CaptureOptions& options) {
            "one more allocator to record, by symbol (repeatable; ebpf only)")
         ->type_name("ALLOC:FREE")
         ->allow_extra_args(false);
+    app.add_flag("--go-created-by", options.settings.go_created_by,
+                 "end a goroutine's call path with the go statement that created it");
     app.add_flag("-q,--quiet", options.quiet, "no summary at the end");
 }
 

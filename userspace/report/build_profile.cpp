@@ -20,7 +20,8 @@ constexpr std::size_t kNameColumns = 40;  // of one function in the table of whe
 
 // Where the frame is, to look up: for a return address, inside the call before it.
 std::uint64_t lookup_address(const Frame& frame) {
-    return frame.kind == Frame::Kind::kReturn ? frame.address - 1 : frame.address;
+    const bool returns = frame.kind == Frame::Kind::kReturn || frame.kind == Frame::Kind::kCreation;
+    return returns ? frame.address - 1 : frame.address;
 }
 
 // Steps 1 and 2: the profile's location for each frame of the snapshot.
@@ -81,6 +82,11 @@ std::vector<std::uint32_t> name_frames(const Snapshot& snapshot, Namer& namer, c
     }
     if (progress) {
         progress("", places.size(), places.size());
+    }
+    for (FrameIndex i = 0; i < snapshot.frames.size(); ++i) {
+        if (snapshot.frames[i].kind == Frame::Kind::kCreation && location_of[i] != kShimFrame) {
+            location_of[i] = namer.add_creation(location_of[i]);
+        }
     }
     return location_of;
 }

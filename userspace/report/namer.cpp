@@ -35,6 +35,19 @@ std::uint32_t Namer::add_name(std::string_view name) {
     return location;
 }
 
+std::uint32_t Namer::add_creation(std::uint32_t location) {
+    Profile::Location creation = profile_.locations[location];
+    Profile::Line line = profile_.lines[creation.first_line];
+    Profile::Function function = profile_.functions[line.function];
+    function.name = profile_.strings.intern("created by " + profile_.strings[function.name]);
+    line.function = add_function(function);
+    creation.first_line = static_cast<std::uint32_t>(profile_.lines.size());
+    creation.line_count = 1;
+    profile_.lines.push_back(line);
+    profile_.locations.push_back(creation);
+    return static_cast<std::uint32_t>(profile_.locations.size() - 1);
+}
+
 std::uint32_t Namer::add_module(const Module& module, std::span<const std::uint64_t> addresses) {
     const symbolizer::ModuleNames names = symbolizer::name_addresses(
         {module.path, module.open_path, module.build_id, module.bias, module.start, module.end}, addresses);

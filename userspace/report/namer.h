@@ -24,6 +24,9 @@ class Namer {
     // A location without address that is called `name`: an allocation function, or what stands for a gap.
     std::uint32_t add_name(std::string_view name);
 
+    // A location like `location`, called "created by" its innermost function, with the line of that.
+    std::uint32_t add_creation(std::uint32_t location);
+
     // A line that is only a name; gives its index.
     std::uint32_t add_line(std::string_view name);
 

@@ -35,6 +35,7 @@ struct Frame {
         kReturn,    // address: where a call returns to; the call is before it
         kExact,     // address: an instruction that was interrupted (signal, or the pc itself)
         kFunction,  // the allocation function that the program called: `function` names it, address is 0
+        kCreation,  // outside of a goroutine's stack: where the call of its `go` statement returns to
     };
     Kind kind = Kind::kReturn;
     ModuleIndex module = kNone;

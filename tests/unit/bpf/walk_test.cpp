@@ -5,7 +5,7 @@
 namespace {
 
 uf_frame frame_at(std::uint64_t pc, std::uint64_t sp, std::uint64_t bp) {
-    return {{pc, sp, bp}, 0, 0};
+    return {{pc, sp, bp}, 0, 0, 0};
 }
 uf_rule rule(unsigned cfa_kind, int cfa, unsigned rbp_kind = UF_RBP_SAME, int rbp = 0) {
     return {static_cast<std::int16_t>(cfa), static_cast<std::int8_t>(rbp),

@@ -5,6 +5,7 @@
 #include <dwarf.h>
 #include <elfutils/libdw.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <set>
 
@@ -34,6 +35,33 @@ long cfa_from_rsp(Dwarf_CFI* cfi, std::uint64_t address) {
         !plain ? -1 : static_cast<long>(ops[0].atom == DW_OP_bregx ? ops[0].number2 : ops[0].number);
     free(frame);
     return offset;
+}
+
+// Where DWARF says that a record of Go has a member; -1: it does not say.
+long member_offset(Dwarf* dwarf, const std::string& record, const std::string& member) {
+    Dwarf_Off unit = 0, next = 0;
+    std::size_t header = 0;
+    const auto is_called = [](Dwarf_Die& die, const std::string& name) {
+        const char* const own = dwarf_diename(&die);
+        return own != nullptr && own == name;
+    };
+    for (; dwarf_nextcu(dwarf, unit, &next, &header, nullptr, nullptr, nullptr) == 0; unit = next) {
+        Dwarf_Die root, type, field;
+        if (dwarf_offdie(dwarf, unit + header, &root) == nullptr || dwarf_child(&root, &type) != 0) continue;
+        do {
+            if (dwarf_tag(&type) != DW_TAG_structure_type || !is_called(type, record) ||
+                dwarf_child(&type, &field) != 0)
+                continue;
+            do {
+                Dwarf_Attribute attribute;
+                Dwarf_Word offset = 0;
+                if (is_called(field, member) &&
+                    dwarf_formudata(dwarf_attr(&field, DW_AT_data_member_location, &attribute), &offset) == 0)
+                    return static_cast<long>(offset);
+            } while (dwarf_siblingof(&field, &field) == 0);
+        } while (dwarf_siblingof(&type, &type) == 0);
+    }
+    return -1;
 }
 
 }  // namespace
@@ -89,4 +117,25 @@ TEST_CASE("the ways between the stacks that Go runs on have their rows, in strip
     }
     CHECK(kinds.count(UF_CFA_GO_CALL) == 1);
     CHECK(kinds.count(UF_CFA_RSP_DEREF8) == 1);
+}
+
+TEST_CASE("where a goroutine has its creation is read from the code as DWARF says it") {
+    const std::string name = GENERATE("plain", "pie", "pure");
+    CAPTURE(name);
+    const OpenProgram seen(name);
+    Dwarf* const dwarf = dwarf_begin(seen.descriptor, DWARF_C_READ);
+    const long expected = member_offset(dwarf, "runtime.g", "gopc");
+    dwarf_end(dwarf);
+    REQUIRE(expected > 0);
+    const UnwindTable table = table_of(name);
+    CHECK(rule_at(table, seen.address_of("runtime.goexit")).cfa * 8 == expected);
+    CHECK(rule_at(table, seen.address_of("runtime.mstart")).cfa == 0);
+    CHECK(std::count(table.go.newproc.begin(), table.go.newproc.end(), seen.address_of("runtime.newproc")) ==
+          1);
+}
+
+TEST_CASE("where a goroutine has its creation is known of stripped programs too") {
+    const OpenProgram plain("plain"), stripped("plain_stripped");
+    CHECK(rule_at(table_of("plain_stripped"), stripped.address_of("runtime.goexit")).cfa ==
+          rule_at(table_of("plain"), plain.address_of("runtime.goexit")).cfa);
 }

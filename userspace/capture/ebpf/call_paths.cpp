@@ -42,6 +42,10 @@ void CallPaths::add(std::uint64_t stack, const ProcessImage& image, std::uint32_
     }
     if (path.by_program) {
         NodeIndex at = 0;
+        if (!frames.empty() && (frames.back() & UF_FRAME_CREATION)) {
+            at = creation(image, frames.back() & ~UF_FRAME_CREATION);
+            frames = frames.first(frames.size() - 1);
+        }
         for (auto frame_at = frames.rbegin(); frame_at != frames.rend(); ++frame_at) {
             at = node(at, frame(image, *frame_at));
         }
@@ -128,6 +132,18 @@ std::optional<std::uint32_t> CallPaths::called_function(const CodeFile& file, st
         if (direct != nullptr) known->second = direct->function.index;
     }
     return known->second;
+}
+
+NodeIndex CallPaths::creation(const ProcessImage& image, std::uint64_t address) {
+    const CodeModule* const module = image.module_at(address - 1);
+    if (module == nullptr || module->file == nullptr ||
+        !module->file->starts_goroutine(address - module->bias))
+        return 0;
+    Frame frame;
+    frame.kind = Frame::Kind::kCreation;
+    frame.address = address;
+    frame.module = module->module;
+    return node(0, intern(frame));
 }
 
 FrameIndex CallPaths::frame(const ProcessImage& image, std::uint64_t kernel_frame) {

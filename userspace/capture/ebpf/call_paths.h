@@ -43,6 +43,9 @@ class CallPaths {
     void name_mapping(const ProcessImage& image, std::span<const std::uint64_t>& frames, bool remap,
                       CallPath& path);
     std::optional<std::uint32_t> called_function(const CodeFile& file, std::uint64_t return_address);
+    // The outermost node of a goroutine that was created by the call that returns to `address`; 0: it was
+    // not.
+    NodeIndex creation(const ProcessImage& image, std::uint64_t address);
     FrameIndex frame(const ProcessImage& image, std::uint64_t kernel_frame);
     FrameIndex intern(const Frame& frame);
     NodeIndex node(NodeIndex caller, FrameIndex frame);

@@ -264,14 +264,29 @@ bool CodeFile::is_allocator() const {
     return !is_executable_ && std::any_of(functions_.begin(), functions_.end(), is_malloc);
 }
 
-const FoundFunction* CodeFile::called_function(std::uint64_t return_address) const {
+// Where the call before `return_address` goes to, if it is a direct one.
+std::optional<std::uint64_t> CodeFile::called_directly(std::uint64_t return_address) const {
     const auto call = bytes_at(return_address - 5, 5);
-    if (call.size() != 5 || std::to_integer<std::uint8_t>(call[0]) != 0xe8) return nullptr;
+    if (call.size() != 5 || std::to_integer<std::uint8_t>(call[0]) != 0xe8) return std::nullopt;
     std::int32_t distance = 0;
     std::memcpy(&distance, call.data() + 1, sizeof distance);
-    const std::uint64_t target = return_address + static_cast<std::uint64_t>(std::int64_t{distance});
-    const FoundFunction* const found = function_at(target);
-    return found != nullptr && found->address == target && found->function.allocates() ? found : nullptr;
+    return return_address + static_cast<std::uint64_t>(std::int64_t{distance});
+}
+
+const FoundFunction* CodeFile::called_function(std::uint64_t return_address) const {
+    const auto target = called_directly(return_address);
+    const FoundFunction* const found = target ? function_at(*target) : nullptr;
+    return found != nullptr && found->address == *target && found->function.allocates() ? found : nullptr;
+}
+
+bool CodeFile::starts_goroutine(std::uint64_t return_address) const {
+    const unwind::GoStart& go = table_.go;
+    const auto is_inside = [&](const unwind::AddressRange& range) {
+        return return_address > range.begin && return_address <= range.end;
+    };
+    if (std::any_of(go.first.begin(), go.first.end(), is_inside)) return false;
+    const auto target = go.newproc.empty() ? std::nullopt : called_directly(return_address);
+    return target && std::find(go.newproc.begin(), go.newproc.end(), *target) != go.newproc.end();
 }
 
 std::string CodeFile::called_symbol(std::uint64_t return_address) const {

@@ -58,6 +58,8 @@ class CodeFile {
     // The recorded function that the call instruction before `return_address` goes to directly; nullptr:
     // none.
     const FoundFunction* called_function(std::uint64_t return_address) const;
+    // Is the call before `return_address` a `go` statement's?
+    bool starts_goroutine(std::uint64_t return_address) const;
     bool is_allocator() const;  // a library that defines malloc: libc, jemalloc
 
     std::string called_symbol(std::uint64_t return_address) const;
@@ -71,6 +73,7 @@ class CodeFile {
         bool code;
     };
     void read_elf(const Functions& functions);
+    std::optional<std::uint64_t> called_directly(std::uint64_t return_address) const;
     std::optional<std::uint64_t> file_offset(std::uint64_t address) const;
     std::vector<std::byte> bytes_at(std::uint64_t address, std::size_t count) const;
     void choose_sites();

@@ -150,6 +150,7 @@ KernelSide::KernelSide(const CaptureSettings& settings) {
     }
     control().depth = std::min<std::uint32_t>(settings.depth, UF_BPF_FRAMES);
     control().sample_bytes = settings.sample_bytes;
+    control().go_created_by = settings.go_created_by ? 1 : 0;
 
     stacks_.reset(ring_buffer__new(bpf_map__fd(programs_->maps.stacks_ring), on_record, this, nullptr));
     events_.reset(ring_buffer__new(bpf_map__fd(programs_->maps.events_ring), on_record, this, nullptr));

@@ -21,7 +21,7 @@ int uf_read_word(void* memory, std::uint64_t address, std::uint64_t* value) {
 uf_end walk_raw_stack(const uf_raw_stack_event& raw, const ProcessImage& image, std::size_t depth,
                       std::vector<std::uint64_t>& frames) {
     uf_raw_stack_event copy = raw;
-    uf_frame frame{raw.at, 0, static_cast<int>(raw.exact)};
+    uf_frame frame{raw.at, 0, static_cast<int>(raw.exact), 0};
     while (frames.size() < depth) {
         const std::uint64_t pc = uf_lookup_pc(&frame);
         const CodeModule* const module = image.module_at(pc);

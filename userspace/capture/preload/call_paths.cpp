@@ -86,6 +86,14 @@ FrameIndex CallPaths::frame_of(std::uint64_t pc) {
         if (pc < UF_FUNCTION_COUNT) {
             frame.kind = Frame::Kind::kFunction;
             frame.function = static_cast<std::uint32_t>(pc);
+        } else if (pc >= UF_PC_CREATION) {
+            frame.kind = Frame::Kind::kCreation;
+            frame.address = pc & UF_PC_ADDRESS;
+            for (const ModuleIndex module : modules_) {
+                if (module != kNone && frame.address > into_.modules[module].start &&
+                    frame.address <= into_.modules[module].end)
+                    frame.module = module;
+            }
         } else {
             frame.kind = (pc & UF_PC_EXACT) != 0 ? Frame::Kind::kExact : Frame::Kind::kReturn;
             frame.address = pc & UF_PC_ADDRESS;

@@ -87,8 +87,9 @@ SessionServer::Answer PreloadBackend::welcome(pid_t pid, const uf_hello& hello) 
     Descriptor pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
     if (!pidfd) return {-1, UF_WELCOME_NOT_YOU};  // killed meanwhile
     try {
-        TableFile table = TableFile::create(hello.cell_shift, settings_.sample_bytes,
-                                            epoch_clock::epoch_at(elapsed_seconds()));
+        TableFile table =
+            TableFile::create(hello.cell_shift, settings_.sample_bytes,
+                              epoch_clock::epoch_at(elapsed_seconds()), settings_.go_created_by);
         const auto index = static_cast<ProcessIndex>(ended_.processes.size());
         ended_.processes.push_back({static_cast<std::uint32_t>(pid), name, process_executable(pid),
                                     "still running", hello.forked != 0});

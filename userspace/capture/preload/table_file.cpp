@@ -34,7 +34,8 @@ void lift_file_size_limit() {
 
 }  // namespace
 
-TableFile TableFile::create(std::uint32_t cell_shift, std::uint64_t sample_bytes, std::uint32_t epoch) {
+TableFile TableFile::create(std::uint32_t cell_shift, std::uint64_t sample_bytes, std::uint32_t epoch,
+                            bool go_created_by) {
     TableFile table;
     table.cell_shift_ = cell_shift;
     table.sample_bytes_ = sample_bytes;
@@ -55,6 +56,7 @@ TableFile TableFile::create(std::uint32_t cell_shift, std::uint64_t sample_bytes
     table.header_->sample_bytes = sample_bytes;
     table.header_->recording = 1;
     table.header_->epoch = epoch;
+    table.header_->go_created_by = go_created_by ? 1 : 0;
     return table;
 }
 

@@ -20,7 +20,8 @@ namespace unfreed {
 class TableFile {
   public:
     // A fresh table with its header's magic, version and our settings. Error (125) when the system refuses.
-    static TableFile create(std::uint32_t cell_shift, std::uint64_t sample_bytes, std::uint32_t epoch);
+    static TableFile create(std::uint32_t cell_shift, std::uint64_t sample_bytes, std::uint32_t epoch,
+                            bool go_created_by = false);
 
     TableFile(TableFile&& other) noexcept;
     TableFile& operator=(TableFile&& other) noexcept;
