@@ -102,15 +102,6 @@ struct {
     __type(value, uint64_t);
 } rule_cache SEC(".maps");
 
-/* The live blocks. Entries are allocated as they come: memory follows the live heap. */
-struct {
-    __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(map_flags, BPF_F_NO_PREALLOC);
-    __uint(max_entries, 1 << 20);
-    __type(key, uint64_t);
-    __type(value, struct uf_block);
-} live SEC(".maps");
-
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(map_flags, BPF_F_NO_PREALLOC);

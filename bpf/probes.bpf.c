@@ -13,6 +13,7 @@
  * A block is counted once: the function that returns it last wins, since it finds the inner one's entry and
  * takes its place (realloc that calls malloc). Wrappers that may return another address than they got
  * (OpenCV, --pair) silence what they call instead. */
+#include "bpf/live_table.h"
 #include "bpf/matrices.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -89,17 +90,6 @@ static __always_inline void take_out_of_totals(const struct uf_block* block) {
     __sync_fetch_and_add(&counted->bytes, -estimated_bytes(block));
 }
 
-static __always_inline void put_block(uint64_t key, const struct uf_block* block) {
-    long error = bpf_map_update_elem(&live, &key, block, BPF_NOEXIST);
-    if (error == -17 /* EEXIST */) {
-        /* The function that we returned from got it from one that is probed too. */
-        struct uf_block* const inner = bpf_map_lookup_elem(&live, &key);
-        if (inner) take_out_of_totals(inner);
-        error = bpf_map_update_elem(&live, &key, block, BPF_ANY);
-    }
-    if (error) lose(UF_BPF_LOSS_live_full);
-}
-
 /* `regs` as the function's caller has them, just after the call. */
 static __always_inline void record(struct pt_regs* regs, uint64_t cookie, uint64_t address, uint64_t size,
                                    uint64_t shape) {
@@ -108,10 +98,10 @@ static __always_inline void record(struct pt_regs* regs, uint64_t cookie, uint64
     if (!slot || !slot->process) return;
     struct uf_block block = {.size = size, .epoch = control.epoch, .points = sample_points(size)};
     const uint64_t key = UF_LIVE_KEY(address, slot->process);
-    if (!block.points) {
-        if (control.sample_bytes) bpf_map_delete_elem(&live, &key); /* a sampled inner call's entry */
-        return;
-    }
+    /* The function that we returned from may have got it from one that is probed too. */
+    struct uf_block inner;
+    if (take_block(key, &inner)) take_out_of_totals(&inner);
+    if (!block.points) return;
     const struct uf_registers at = {regs->ip, regs->sp, regs->bp};
     block.stack = stack_of(slot, slot_index, cookie_function(cookie), shape, &at, estimated_objects(&block),
                            estimated_bytes(&block));
@@ -166,19 +156,16 @@ static __always_inline int on_call(struct pt_regs* regs, uint64_t cookie, uint64
         struct uf_call call = {.old = {.size = UF_NO_BLOCK}};
         call.argument = regs->di;
         call.size = kind == UF_CALL_RESIZE ? regs->si : kind == UF_CALL_OUT ? regs->dx : regs->si * regs->dx;
-        uint64_t block_key = call_key(slot_index, call.argument);
-        if (kind != UF_CALL_OUT && call.argument) {
-            /* Taken out before the allocator can give the address to another thread; put back when it fails.
-             */
-            const struct uf_block* const old = bpf_map_lookup_elem(&live, &block_key);
-            if (old) call.old = *old;
-        }
+        const uint64_t block_key = call_key(slot_index, call.argument);
+        /* Taken out before the allocator can give the address to another thread; put back when it fails. */
+        const int taken = kind != UF_CALL_OUT && call.argument && take_block(block_key, &call.old);
+        if (!taken) call.old.size = UF_NO_BLOCK;
         uint64_t key = call_key(slot_index, regs->sp);
         if (bpf_map_update_elem(&calls, &key, &call, BPF_ANY)) {
             lose(UF_BPF_LOSS_call_full);
+            if (taken) put_block(block_key, &call.old);
             return IGNORE;
         }
-        if (call.old.size != UF_NO_BLOCK) bpf_map_delete_elem(&live, &block_key);
         *word = 0;
     }
     return 0;
@@ -220,8 +207,7 @@ static __always_inline void on_return(struct pt_regs* regs, uint64_t cookie, uin
             if ((uint32_t)regs->ax) return; /* an error number */
             if (bpf_probe_read_user(&address, sizeof address, (void*)call.argument)) return;
         } else if (!address && call.old.size != UF_NO_BLOCK && (size || !call.argument)) {
-            uint64_t block_key = call_key(slot_index, call.argument);
-            bpf_map_update_elem(&live, &block_key, &call.old, BPF_ANY);
+            put_block(call_key(slot_index, call.argument), &call.old);
         }
     }
     if (kind == UF_CALL_SIZE && size == (1 | WORD_ZERO_FLAG)) {
@@ -294,8 +280,8 @@ SEC("uprobe")
 int release(struct pt_regs* regs) {
     const uint64_t address = regs->di;
     if (!address) return 0;
-    uint64_t key = call_key(cookie_slot(bpf_get_attach_cookie(regs)), address);
-    bpf_map_delete_elem(&live, &key); /* not there: allocated before we came, or not sampled */
+    /* Not there: allocated before we came, or not sampled. */
+    drop_block(call_key(cookie_slot(bpf_get_attach_cookie(regs)), address));
     return 0;
 }
 

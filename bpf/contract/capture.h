@@ -112,6 +112,17 @@ struct uf_block {
     uint32_t points; /* sampling: how many sample points fell into it; 1 without */
 };
 
+/* The table of live blocks (bpf/live_table.h): a line of the cache, with places for two. */
+enum { UF_BPF_LINES = 1 << 19 };                /* a power of two */
+enum { UF_PLACE_EMPTY = 0, UF_PLACE_BUSY = 1 }; /* keys that no block has; busy: `block` is being written */
+struct uf_place {
+    uint64_t key;
+    struct uf_block block;
+};
+struct uf_line {
+    struct uf_place places[2];
+};
+
 /* Per stack: what was ever allocated (sampling: estimates). */
 struct uf_totals {
     uint64_t objects;
@@ -250,6 +261,7 @@ static_assert(sizeof(struct uf_slot) == 8, "slot");
 static_assert(sizeof(struct uf_code) == 24, "code");
 static_assert(sizeof(struct uf_range) == 32, "range");
 static_assert(sizeof(struct uf_block) == 24, "block");
+static_assert(sizeof(struct uf_line) == 64, "line");
 static_assert(sizeof(struct uf_call) == 40, "call");
 static_assert(sizeof(struct uf_shape) == 144, "shape");
 static_assert(sizeof(struct uf_stack_event) == 24, "stack event");

@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 #include <fmt/format.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -78,6 +79,26 @@ std::uint64_t effective_capabilities() {
 }
 
 constexpr std::uint64_t kSysAdmin = 1ull << 21;
+
+// A map's memory as it is, to be read.
+class Mapping {
+  public:
+    Mapping(int map, std::size_t bytes)
+        : bytes_(bytes), data_(mmap(nullptr, bytes, PROT_READ, MAP_SHARED, map, 0)) {
+        if (data_ == MAP_FAILED) {
+            throw Error("the table of live blocks",
+                        fmt::format("it cannot be mapped ({})", std::strerror(errno)), "free memory");
+        }
+    }
+    ~Mapping() { munmap(data_, bytes_); }
+    Mapping(const Mapping&) = delete;
+    Mapping& operator=(const Mapping&) = delete;
+    const void* data() const { return data_; }
+
+  private:
+    std::size_t bytes_;
+    void* data_;
+};
 
 template <class Key, class Value, class Visit>
 void for_each_entry(int map, Visit visit) {
@@ -332,6 +353,17 @@ void KernelSide::drain_events(const Receive& receive) {
 }
 
 void KernelSide::for_each_block(const std::function<void(std::uint64_t, const uf_block&)>& visit) const {
+    const Mapping table(bpf_map__fd(programs_->maps.lines), UF_BPF_LINES * sizeof(uf_line));
+    for (const uf_line& line : std::span(static_cast<const uf_line*>(table.data()), UF_BPF_LINES)) {
+        for (const uf_place& place : line.places) {
+            const std::uint64_t key = __atomic_load_n(&place.key, __ATOMIC_ACQUIRE);
+            if (key == UF_PLACE_EMPTY || key == UF_PLACE_BUSY) continue;
+            const uf_block block = place.block;
+            __atomic_thread_fence(__ATOMIC_ACQUIRE);
+            // Else it was freed while we read, and what we read may be of two blocks.
+            if (__atomic_load_n(&place.key, __ATOMIC_RELAXED) == key) visit(key, block);
+        }
+    }
     for_each_entry<std::uint64_t, uf_block>(bpf_map__fd(programs_->maps.live), visit);
 }
 void KernelSide::for_each_total(const std::function<void(std::uint64_t, const uf_totals&)>& visit) const {
