@@ -96,16 +96,17 @@ long say_hello() {
 }
 
 // The sparse table would break a limit of the address space: the launcher raised it by the table's size for
-// us, and here it becomes what the program was given, and the table on top.
-void restore_address_space_limit() {
+// us, and here it becomes what the program was given, and the table on top when it is mapped.
+void restore_address_space_limit(bool mapped) {
     const char* text = environment("UNFREED_ADDRESS_SPACE");
     if (!text || started_before) return;
     struct {
         uint64_t soft, hard;
     } limit{};
     if (system_call(SYS_prlimit64, 0, 9 /* RLIMIT_AS */, 0, word(&limit)) != 0) return;
-    uint64_t soft = decimal(text) + UF_TABLE_BYTES;
-    limit.soft = soft < limit.hard ? soft : limit.hard;
+    uint64_t soft = decimal(text) + (mapped ? UF_TABLE_BYTES : 0);
+    if (soft >= limit.soft) return;  // a parent asked for less
+    limit.soft = soft;
     system_call(SYS_prlimit64, 0, 9, word(&limit), 0);
 }
 
@@ -122,7 +123,7 @@ bool map_table(int descriptor) {
                     static_cast<long>(offsetof(uf_header, loss) + sizeof once * UF_LOSS_no_address_space));
         return false;
     }
-    table_at = reinterpret_cast<char*>(at);
+    __atomic_store_n(&table_at, reinterpret_cast<char*>(at), __ATOMIC_RELEASE);
     system_call(SYS_madvise, at, static_cast<long>(UF_TABLE_BYTES), MADV_DONTDUMP);
     const auto* header = reinterpret_cast<uf_header*>(table_at);
     return header->magic == UF_TABLE_MAGIC && header->version == UF_TABLE_VERSION;
@@ -160,6 +161,10 @@ void code_was_unloaded() {
     __atomic_fetch_add(&generation, 1, __ATOMIC_RELEASE);
 }
 
+char* mapped_table() {
+    return __atomic_load_n(&table_at, __ATOMIC_ACQUIRE);
+}
+
 void stop_session() {
     __atomic_store_n(&gate->state, kOff, __ATOMIC_RELAXED);
     __atomic_store_n(&gate->table, nullptr, __ATOMIC_RELEASE);
@@ -185,7 +190,7 @@ __attribute__((noinline)) Table* start_session() {
     long descriptor = sandbox_is_new() ? -1 : say_hello();
     bool open = descriptor >= 0 && map_table(static_cast<int>(descriptor));
     if (descriptor >= 0) system_call(SYS_close, descriptor);
-    restore_address_space_limit();
+    restore_address_space_limit(open);
     if (open) {
         auto* table = reinterpret_cast<Table*>(table_at);
         reset_trie(table);

@@ -36,6 +36,9 @@ inline Table* open_table() {
 // Does this image have memory of a parent that forked it? Its frees of that are no loss.
 extern bool forked;
 
+// The table's addresses in this process, from its start to its end; null: none. Also when the gate is closed.
+char* mapped_table();
+
 // The collector wants no more: closes the gate for good.
 void stop_session();
 

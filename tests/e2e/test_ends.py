@@ -5,6 +5,7 @@ import pty
 import re
 import select
 import signal
+import sys
 import time
 
 import harness
@@ -99,6 +100,13 @@ class Ends(harness.Case):
         self.assertGreater(found.blocks, 10)
         self.assertEqual(found.bytes, found.blocks << 20)
         self.assert_nothing_lost(self.profile())
+
+    def test_locking_all_memory_does_not_fill_the_table(self):
+        group = self.memory_cgroup(256 << 20)
+        lock = "import ctypes; print(ctypes.CDLL(None).mlockall(3))"
+        ended = self.trace([self.tool("sh"), "-c", 'echo $$ > "$1" && exec "$2" -c "$3"', "sh", group,
+                            sys.executable, lock])
+        self.assert_ended(ended, 0, out="0\n")
 
     def child_at_work(self, pid):
         """The process id of `pid`'s child once it has five threads."""

@@ -7,8 +7,11 @@ import resource
 import shutil
 import struct
 import subprocess
+import sys
 
 import harness
+
+SYS_SETRLIMIT = 160  # x86-64
 
 
 def elf_header(bits, machine):
@@ -195,14 +198,25 @@ class Errors(harness.Case):
 
     # --- Too little of something, or too much of us ---------------------------------------------------------------
     def test_too_little_address_space_for_the_table(self):
-        """The program runs untraced, and unfreed says so."""
-        shell = f"ulimit -v 4000000; exec {self.program('process_tree')} {self.path('books')} as_image"
-        ended = self.trace([self.tool("sh"), "-c", shell])
+        """The program runs untraced, and unfreed says so. (By a raw system call: what passes the shim is raised.)"""
+        limited = ("import ctypes, os, sys; limit = (ctypes.c_uint64 * 2)(4 << 30, 4 << 30);"
+                   f"assert ctypes.CDLL(None).syscall({SYS_SETRLIMIT}, {resource.RLIMIT_AS}, limit) == 0;"
+                   "os.execv(sys.argv[1], sys.argv[1:])")
+        ended = self.trace([sys.executable, "-c", limited, self.program("process_tree"), self.path("books"),
+                            "as_image"])
         self.assertEqual((ended.status, ended.out), (0, ""), ended)
         self.assertTrue(os.path.exists(self.path("books.image")))
         profile = self.profile()
         self.assertEqual([sample for sample in profile.samples if harness.site_of(sample)], [])
         self.assertNotIn("nothing lost", profile.comments)
+
+    def test_a_limit_that_the_program_sets(self):
+        """It holds for the program's own memory, reads back as it was set, and its children are recorded under it."""
+        shell = f"ulimit -v 4000000 && ulimit -v && exec {self.program('process_tree')} {self.path('books')} as_image"
+        ended = self.trace([self.tool("sh"), "-c", shell])
+        self.assert_ended(ended, 0, out="4000000\n")
+        self.assert_agrees(self.profile(), "books.image")
+        self.assert_nothing_lost(self.profile())
 
     def test_little_address_space_for_everybody(self):
         """Either the limit is raised for the table's sake and all is recorded, or unfreed says that it cannot."""

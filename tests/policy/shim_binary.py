@@ -14,6 +14,9 @@ IMPORTS = tree.ROOT / "tests/policy/shim_imports.txt"
 # Exported beside the functions of functions.def: they record no allocation, so that list does not have them.
 ALSO_EXPORTED = {
     "dlclose": "other code may lie at the same addresses from then on",
+    **dict.fromkeys(("getrlimit", "getrlimit64", "setrlimit", "setrlimit64", "prlimit", "prlimit64"),
+                    "the table counts in a limit of the address space"),
+    "mlockall": "locked memory is filled, and the table is large",
     "mprotect": "reserved address space becomes memory, or stops being it",
 }
 

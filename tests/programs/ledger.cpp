@@ -285,7 +285,8 @@ void fail_in_every_way() {
 }
 
 void map_in_every_way() {
-    // Unmaps n pages from page `from` on, less a bit of the last one: the kernel rounds up.
+    // Unmaps n pages from page `from` on, less a bit of the last one: the kernel rounds up. What is left of a
+    // mapping, in however many pieces, is one block.
     const auto cut = [](const Block& b, std::size_t from, std::size_t n, long long blocks_less,
                         std::size_t holes = 0) {
         if (munmap(static_cast<char*>(b.address) + from * kPage, n * kPage - (n > 1 ? 100 : 0)) != 0) abort();
@@ -293,12 +294,12 @@ void map_in_every_way() {
     };
     cut(site_mmap(16 * kPage), 0, 3, 0);     // front
     cut(site_mmap(16 * kPage), 14, 2, 0);    // back
-    cut(site_mmap(16 * kPage), 5, 4, -1);    // middle: two mappings are left
+    cut(site_mmap(16 * kPage), 5, 4, 0);     // middle: two pieces are left
     cut(site_mmap64(16 * kPage), 0, 16, 1);  // whole
     const Block split = site_mmap64(16 * kPage);
-    cut(split, 2, 1, -1);
-    cut(split, 6, 2, -1);
-    cut(split, 0, 16, 3, 3);                                                       // the rest, holes and all
+    cut(split, 2, 1, 0);
+    cut(split, 6, 2, 0);
+    cut(split, 0, 16, 1, 3);                                                       // the rest, holes and all
     shelves[0] = site_mremap(site_mmap(8 * kPage), 2 * kPage, 0);                  // shrinks
     shelves[1] = site_mremap(site_mmap(8 * kPage), 3000 * kPage, MREMAP_MAYMOVE);  // grows, moves if it must
     shelves[2] = site_mremap(site_mmap64(kPage), huge & ~(kPage - 1), MREMAP_MAYMOVE);  // fails
@@ -306,7 +307,7 @@ void map_in_every_way() {
     site_mmap_reserved();
     const Block under = site_mmap(10 * kPage);  // a fixed mapping over its middle: two pieces are left
     site_mmap_fixed(static_cast<char*>(under.address) + 4 * kPage, 2 * kPage);
-    books::gave(*under.site, -1, 2 * kPage);
+    books::gave(*under.site, 0, 2 * kPage);
 }
 
 }  // namespace
