@@ -8,11 +8,11 @@ using unfreed::ebpf::Regions;
 constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kAt = 0x10000;
 
-// (regions, bytes)
+// (blocks, bytes)
 std::pair<int, std::uint64_t> sum(const Regions& regions) {
     std::pair<int, std::uint64_t> all{0, 0};
-    regions.for_each([&](std::uint64_t, const Regions::Region&, std::uint64_t bytes) {
-        ++all.first;
+    regions.for_each([&](std::uint64_t, const Regions::Region&, std::uint64_t bytes, std::uint32_t blocks) {
+        all.first += static_cast<int>(blocks);
         all.second += bytes;
     });
     return all;
@@ -35,10 +35,10 @@ TEST_CASE("unmapping takes whole pages") {
     CHECK(sum(regions) == std::pair(1, 3 * kPage));
 }
 
-TEST_CASE("unmapping the middle leaves two") {
+TEST_CASE("unmapping the middle leaves two pieces of one block") {
     auto regions = mapped(4 * kPage);
     regions.unmap(kAt + kPage, kPage);
-    CHECK(sum(regions) == std::pair(2, 3 * kPage));
+    CHECK(sum(regions) == std::pair(1, 3 * kPage));
     CHECK(regions.unmap(kAt, 4 * kPage).size() == 2);
     CHECK(sum(regions) == std::pair(0, std::uint64_t{0}));
 }
@@ -53,7 +53,7 @@ TEST_CASE("unmapping what is not known changes nothing") {
 TEST_CASE("a mapping in another one's place replaces that part of it") {
     auto regions = mapped(4 * kPage);
     regions.map(kAt + kPage, 2 * kPage, false, 2, 0);
-    CHECK(sum(regions) == std::pair(3, 4 * kPage));
+    CHECK(sum(regions) == std::pair(2, 4 * kPage));
 }
 
 TEST_CASE("reserved addresses are no memory until they are opened") {
@@ -65,6 +65,9 @@ TEST_CASE("reserved addresses are no memory until they are opened") {
     CHECK(opened[0].bytes == 2 * kPage);
     CHECK(sum(regions) == std::pair(1, 2 * kPage));
     CHECK(regions.protect(kAt + kPage, 2 * kPage, false, 6).empty());
+    regions.protect(kAt + 5 * kPage, kPage, false, 6);
+    CHECK(sum(regions) == std::pair(2, 3 * kPage));
+    regions.protect(kAt + 5 * kPage, kPage, true, 6);
     regions.protect(kAt + kPage, kPage, true, 7);
     CHECK(sum(regions) == std::pair(1, kPage));
 }

@@ -231,8 +231,9 @@ Snapshot EbpfBackend::snapshot(bool last) {
     kernel_.for_each_total(
         [&](std::uint64_t stack, const uf_totals& totals) { groups.add_total(stack, totals); });
     for (const auto& [id, image] : processes_.images()) {
-        image->regions.for_each([&](std::uint64_t begin, const Regions::Region& region, std::uint64_t bytes) {
-            groups.add_region(region, bytes);
+        image->regions.for_each([&](std::uint64_t begin, const Regions::Region& region, std::uint64_t bytes,
+                                    std::uint32_t blocks) {
+            groups.add_region(region, blocks, bytes);
             const CallPath* const path = paths_.find(region.stack);
             if (path != nullptr && image->index != kNone)
                 snapshot.mappings.push_back({image->index, path->leaf, begin, bytes});

@@ -1,6 +1,7 @@
 #include "userspace/capture/ebpf/regions.h"
 
 #include <algorithm>
+#include <unordered_set>
 
 namespace unfreed::ebpf {
 namespace {
@@ -15,7 +16,8 @@ std::uint64_t pages_end(std::uint64_t begin, std::uint64_t bytes) {
 void Regions::map(std::uint64_t begin, std::uint64_t bytes, bool reserved, std::uint64_t stack,
                   std::uint32_t epoch) {
     unmap(begin, bytes);
-    if (bytes != 0) regions_[begin] = {pages_end(begin, bytes), begin + bytes, stack, epoch, reserved};
+    if (bytes != 0)
+        regions_[begin] = {pages_end(begin, bytes), begin + bytes, stack, ++last_block_, epoch, reserved};
 }
 
 std::vector<Regions::Region> Regions::unmap(std::uint64_t begin, std::uint64_t bytes) {
@@ -35,7 +37,9 @@ std::vector<Regions::Opened> Regions::protect(std::uint64_t begin, std::uint64_t
         if (region.reserved == reserved) continue;
         region.reserved = reserved;
         region.epoch = epoch;
-        if (!reserved) opened.push_back({region.stack, bytes_of(*at)});
+        if (reserved) continue;
+        region.block = ++last_block_;
+        opened.push_back({region.stack, bytes_of(*at)});
     }
     return opened;
 }
@@ -67,9 +71,11 @@ std::uint64_t Regions::bytes_of(const std::pair<const std::uint64_t, Region>& re
     return region.second.asked_end > region.first ? region.second.asked_end - region.first : 0;
 }
 
-void Regions::for_each(const std::function<void(std::uint64_t, const Region&, std::uint64_t)>& visit) const {
-    for (const auto& region : regions_) {
-        if (!region.second.reserved) visit(region.first, region.second, bytes_of(region));
+void Regions::for_each(const Visit& visit) const {
+    std::unordered_set<std::uint64_t> seen;
+    for (const auto& [begin, region] : regions_) {
+        if (!region.reserved)
+            visit(begin, region, bytes_of({begin, region}), seen.insert(region.block).second ? 1 : 0);
     }
 }
 

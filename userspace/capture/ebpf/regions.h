@@ -13,6 +13,7 @@ class Regions {
         std::uint64_t end = 0;        // of its pages
         std::uint64_t asked_end = 0;  // where the bytes end that were asked for; at most `end`
         std::uint64_t stack = 0;
+        std::uint64_t block = 0;  // the same for the pieces of one mapping, of no two mappings
         std::uint32_t epoch = 0;
         bool reserved = false;  // no access: addresses, not memory
     };
@@ -29,9 +30,11 @@ class Regions {
     };
     std::vector<Opened> protect(std::uint64_t begin, std::uint64_t bytes, bool reserved, std::uint32_t epoch);
 
-    // All that is memory.
-    void for_each(
-        const std::function<void(std::uint64_t begin, const Region&, std::uint64_t bytes)>& visit) const;
+    // All that is memory, piece by piece. `blocks`: 1 with the first piece of a mapping, 0 with its others: a
+    // mapping is one block as long as any of it is left.
+    using Visit =
+        std::function<void(std::uint64_t begin, const Region&, std::uint64_t bytes, std::uint32_t blocks)>;
+    void for_each(const Visit& visit) const;
 
   private:
     using Place = std::map<std::uint64_t, Region>::iterator;
@@ -39,6 +42,7 @@ class Regions {
     void split(std::uint64_t address);
     static std::uint64_t bytes_of(const std::pair<const std::uint64_t, Region>& region);
 
+    std::uint64_t last_block_ = 0;
     std::map<std::uint64_t, Region> regions_;  // by first address; they do not overlap
 };
 

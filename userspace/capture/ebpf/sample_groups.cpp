@@ -47,10 +47,10 @@ void SampleGroups::add_total(std::uint64_t stack, const uf_totals& totals) {
     group.bytes += totals.bytes;
 }
 
-void SampleGroups::add_region(const Regions::Region& region, std::uint64_t bytes) {
+void SampleGroups::add_region(const Regions::Region& region, std::uint32_t blocks, std::uint64_t bytes) {
     const std::uint32_t age = now_seconds_ > region.epoch ? now_seconds_ - region.epoch : 0;
     Outstanding& outstanding = groups_[region.stack].by_age[age_bucket(age)];
-    outstanding.objects += 1;
+    outstanding.objects += blocks;
     outstanding.bytes += bytes;
 }
 

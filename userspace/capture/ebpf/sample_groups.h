@@ -47,7 +47,7 @@ class SampleGroups {
 
     void add_block(const uf_block& block);
     void add_total(std::uint64_t stack, const uf_totals& totals);
-    void add_region(const Regions::Region& region, std::uint64_t bytes);
+    void add_region(const Regions::Region& region, std::uint32_t blocks, std::uint64_t bytes);
     void add_mapped(std::uint64_t stack, std::uint64_t objects, std::uint64_t bytes);
     void add_shape(std::uint64_t stack, const uf_shape& shape);
 
