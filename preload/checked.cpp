@@ -67,8 +67,9 @@ __attribute__((destructor)) void say_totals() {
 }
 
 __attribute__((noinline)) void check_against_oracle(Thread*, Table* table, const Place& at, NodeId leaf) {
-    // libunwind maps memory for itself, through our hooks, and handlers interrupt: those stacks are not
-    // compared.
+    // libunwind takes locks, which a handler's own comparison would wait for. It maps memory for itself,
+    // through our hooks: those stacks are not compared.
+    SignalsHeld held;
     static __thread bool comparing __attribute__((tls_model("initial-exec"))) = false;
     if (comparing) return;
     comparing = true;
@@ -108,7 +109,7 @@ __attribute__((noinline)) void check_against_oracle(Thread*, Table* table, const
     if (!differs && id != 0) __atomic_fetch_add(&longer, 1, __ATOMIC_RELAXED);
     if (differs && __atomic_fetch_add(&different, 1, __ATOMIC_RELAXED) < kReported)
         report(table, at, leaf, oracle, count);
-    comparing = false;  // only now: a handler's comparison would use the same memory
+    comparing = false;
 }
 
 }

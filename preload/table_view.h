@@ -7,6 +7,7 @@ namespace unfreed::preload {
 class Table {
   public:
     uf_header* header() const { return at<uf_header>(UF_HEADER_OFFSET); }
+    char* program(uint32_t slot) const { return at<char>(UF_PROGRAMS_OFFSET + slot * UF_PROGRAM_BYTES); }
     uf_module* modules() const { return at<uf_module>(UF_MODULES_OFFSET); }
     char* strings() const { return at<char>(UF_STRINGS_OFFSET); }
     uf_region* regions() const { return at<uf_region>(UF_REGIONS_OFFSET); }

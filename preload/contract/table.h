@@ -58,6 +58,13 @@ typedef struct uf_header {
     uint64_t loss[UF_LOSS_COUNT];
 } uf_header;
 
+// --- Programs that were started and cannot load the shim: the names of the first few, for the report
+// ------------- A slot that does not begin with 0 holds the end of a path, with a 0 at its end. Filled in any
+// order by whoever starts a program; the reader takes nothing for granted of them.
+#define UF_PROGRAMS_OFFSET 2048ull
+#define UF_PROGRAMS 16u
+#define UF_PROGRAM_BYTES 64u
+
 // --- Call paths: a trie that only grows
 // ------------------------------------------------------------------------- A node is one frame of a path;
 // its caller is the next frame outwards; node 0 is the root, outside every path. pc < UF_FUNCTION_COUNT: the
@@ -175,7 +182,9 @@ typedef struct uf_module {
 #define UF_CHUNKS_OFFSET (UF_COUNTERS_OFFSET + (uint64_t)UF_COUNTER_SLOTS * UF_NODES * sizeof(uf_counter))
 #define UF_TABLE_BYTES (UF_CHUNKS_OFFSET + (uint64_t)UF_CHUNKS * UF_CHUNK_BYTES_MAX)
 
-static_assert(sizeof(uf_header) == 64 + 8 * UF_LOSS_COUNT && sizeof(uf_header) <= 4096, "header");
+static_assert(sizeof(uf_header) == 64 + 8 * UF_LOSS_COUNT && sizeof(uf_header) <= UF_PROGRAMS_OFFSET,
+              "header");
+static_assert(UF_PROGRAMS_OFFSET + UF_PROGRAMS * UF_PROGRAM_BYTES <= 4096, "programs");
 static_assert(sizeof(uf_node) == 24 && sizeof(uf_counter) == 16 && sizeof(uf_region) == 32, "records");
 static_assert(sizeof(uf_module) == 72 && offsetof(uf_module, build_id) == 32, "module");
 static_assert(UF_REGIONS_OFFSET + UF_REGIONS * sizeof(uf_region) <= UF_DIRECTORY_OFFSET, "regions fit");

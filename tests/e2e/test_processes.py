@@ -1,6 +1,7 @@
 """Children in every way: each process has numbers of its own, and the parent's are not touched."""
 
 import os
+import sys
 
 import harness
 
@@ -78,6 +79,32 @@ class Processes(harness.Case):
         command = [self.tool("env"), "-i", self.program("process_tree"), self.path("books"), "as_image"]
         self.assert_ended(self.trace(command), 0, out="")
         self.assertTrue(os.path.exists(self.path("books.image")))
+
+    def test_programs_that_cannot_be_followed_are_told_of(self):
+        """However they are started: two static ones; one that is not there counts for nothing."""
+        static = self.program("static_program")
+        start = ("import os, sys; static = sys.argv[1]; os.environ['PATH'] = os.path.dirname(static);"
+                 "os.waitpid(os.posix_spawnp('static_program', ['static_program'], os.environ), 0)\n"
+                 "try: os.execv(static + '.none', ['none'])\n"
+                 "except FileNotFoundError: pass\n"
+                 "os.execl(static, 'static_program')")
+        alone = self.execute([sys.executable, "-c", start, static])
+        ended = self.trace([sys.executable, "-c", start, static])
+        self.assert_ended(ended, alone.status, out=alone.out, err=alone.err)
+        lost = [comment for comment in self.profile().comments if "static_program" in comment and "lost" in comment]
+        self.assertEqual(len(lost), 1, self.profile().comments)
+        self.assertRegex(lost[0], r"2 programs started that are not recorded .*: static_program$")
+        self.assert_ended(self.trace([sys.executable, "-c", start, static], options=["--no-follow"]), alone.status,
+                          out=alone.out, err=alone.err)
+
+    def test_a_program_that_our_library_would_end_starts_without_it(self):
+        """AddressSanitizer's library suffers no other before it."""
+        compiler = self.tool("cc")
+        (self.folder / "sane.c").write_text("int main(void) { return 7; }")
+        if self.execute([compiler, "-fsanitize=address", "-o", "sane", "sane.c"]).status:
+            self.skipTest("AddressSanitizer is not installed")
+        self.assert_ended(self.trace([self.tool("sh"), "-c", "./sane; exit $?"]), 7, out="")
+        self.assertIn("sane", [comment for comment in self.profile().comments if "not recorded" in comment][0])
 
     def test_library_that_calls_dlsym_before_anybody_knows_calloc(self):
         """LD_PRELOAD was set: it is kept and ours added, and each block is counted once."""

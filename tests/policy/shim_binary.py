@@ -17,6 +17,8 @@ ALSO_EXPORTED = {
     **dict.fromkeys(("getrlimit", "getrlimit64", "setrlimit", "setrlimit64", "prlimit", "prlimit64"),
                     "the table counts in a limit of the address space"),
     "mlockall": "locked memory is filled, and the table is large",
+    **dict.fromkeys(("execve", "execv", "execvp", "execvpe", "execl", "execlp", "execle", "posix_spawn", "posix_spawnp"),
+                    "a program that the shim cannot follow into is told of"),
     "mprotect": "reserved address space becomes memory, or stops being it",
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <string_view>
 
@@ -191,6 +192,18 @@ void count_loss(Snapshot& snapshot, const std::string& cause, std::uint64_t coun
         snapshot.losses.push_back({cause, count});
 }
 
+// The cause and, of programs that the shim could not follow into, their names.
+std::string cause_in(const TableFile& table, std::size_t cause) {
+    std::string text = kLosses[cause];
+    if (cause != UF_LOSS_program_without_shim) return text;
+    using Name = std::array<char, UF_PROGRAM_BYTES>;
+    for (const Name& name : table.copy<Name>(UF_PROGRAMS_OFFSET, UF_PROGRAMS))
+        if (name[0] != 0)
+            text.append(text == kLosses[cause] ? ": " : ", ")
+                .append(name.data(), strnlen(name.data(), name.size()));
+    return text;
+}
+
 void append_table(const TableFile& table, ProcessIndex process, std::uint64_t now_seconds, Snapshot& into) {
     // 1. What refers: live blocks, then what was ever allocated.
     const std::vector<BlockGroup> live = read_live(table, now_seconds);
@@ -223,7 +236,7 @@ void append_table(const TableFile& table, ProcessIndex process, std::uint64_t no
     // 4. What was missed.
     const uf_header header = table.header();
     for (std::size_t cause = 0; cause < kLosses.size(); ++cause)
-        count_loss(into, kLosses[cause], header.loss[cause]);
+        if (header.loss[cause] != 0) count_loss(into, cause_in(table, cause), header.loss[cause]);
     count_loss(into, kScribbled, paths.broken());
 }
 
