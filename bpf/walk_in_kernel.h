@@ -10,16 +10,28 @@
 /* Functions that are not static are looked at by the verifier once, alone, rather than along every path that
  * calls them: the walk would be too large for it otherwise. */
 
-/* Stack slots: callers' frames lie close together, so 512 bytes at once cost less than a read for each. */
+/* Stack slots: callers' frames lie close together, so a piece read at once costs less than a read for each.
+ * It ends with its page, where the stack may end too, unless that would make it short. */
+enum { UF_SHORT_WINDOW = 512, UF_PAGE = 4096 };
+static __always_inline void forget_window(struct uf_scratch* scratch) {
+    scratch->window_at = UINT64_MAX / 2; /* an address that no stack has */
+    scratch->window_last = 0;
+}
+
 int read_stack_word(struct uf_scratch* scratch, uint64_t address, uint64_t* value) {
     if (!scratch || !value) return -1; /* asked for by the verifier, which looks at this function alone */
     uint64_t at = address - scratch->window_at;
-    if (at > sizeof scratch->window - 8) {
+    if (at > scratch->window_last) {
         /* Saved registers lie below the return address: the window begins a little below it. */
         at = 64;
-        scratch->window_at = address - at;
-        if (bpf_probe_read_user(scratch->window, sizeof scratch->window, (void*)(address - at))) {
-            scratch->window_at = UINT64_MAX / 2; /* an address that no stack has */
+        const uint64_t start = address - at;
+        uint64_t bytes = UF_PAGE - (start & (UF_PAGE - 1));
+        if (bytes < UF_SHORT_WINDOW) bytes = UF_SHORT_WINDOW;
+        if (bytes > sizeof scratch->window) bytes = sizeof scratch->window;
+        scratch->window_at = start;
+        scratch->window_last = bytes - 8;
+        if (bpf_probe_read_user(scratch->window, bytes, (void*)start)) {
+            forget_window(scratch);
             return bpf_probe_read_user(value, sizeof *value, (void*)address) ? -1 : 0;
         }
     }
@@ -201,8 +213,7 @@ static __always_inline int step_in_window(const struct uf_scratch* scratch, stru
     cfa += cfa_offset;
     const uint64_t at = cfa - 8 - scratch->window_at;
     const uint64_t bp_at = cfa + (uint64_t)((int64_t)(int8_t)(rule >> 16) * 8) - scratch->window_at;
-    if (cfa <= frame->at.sp || (at & 7) || at > sizeof scratch->window - 8 ||
-        bp_at > sizeof scratch->window - 8)
+    if (cfa <= frame->at.sp || (at & 7) || at > scratch->window_last || bp_at > scratch->window_last)
         return 0;
     const uint64_t pc = scratch->window[at / 8 & (UF_WINDOW_WORDS - 1)];
     if (!pc) return 0;
@@ -304,7 +315,7 @@ static __always_inline uint64_t stack_of(const struct uf_slot* slot, uint32_t sl
         add_totals(stack, objects, bytes);
         return stack;
     }
-    scratch->window_at = UINT64_MAX / 2;
+    forget_window(scratch);
     struct uf_walk walk = {};
     walk.frame.at = *at;
     walk.scratch = scratch;
