@@ -113,7 +113,7 @@ class InReports(Case):
     def test_at_the_end_it_says_why_there_is_none(self):
         process = self.run_quiet(self.HOLD)
         self.end(process)
-        self.assertRegex(self.report("profile"), r"\nwhere the memory was is not known: no process was alive [^\n]*\n")
+        self.assertRegex(self.report("profile"), r"\nwhere the memory was: not known, no process was alive [^\n]*\n")
 
     def test_a_signal_that_ends_the_program_is_the_last_moment(self):
         process = self.run_quiet(self.HOLD)

@@ -14,6 +14,7 @@ MemoryLook::MemoryLook(const Backend& backend) {
             backend.for_each_block(pid, [&](const Backend::LiveBlock& block) {
                 look.add_block(block.address, block.bytes, block.weight, block.domain);
             });
+            look.check_it_is_there();
             looks_.emplace_back(pid, std::move(look));
         } catch (const Error& error) {  // it may have ended meanwhile: the others are what there is
             notes_.push_back(std::string("not in the table of where the memory is: ") + error.what());
@@ -31,8 +32,9 @@ void MemoryLook::finish(Snapshot& snapshot, const std::string& when) {
     }
     if (measured.empty()) {
         snapshot.memory.notes = {
-            "where the memory was is not known: no process was alive at the end (--duration, --interval and "
-            "SIGUSR1 take snapshots before, `unfreed rss PID` looks at any time)"};
+            "where the memory was: not known, no process was alive any more (see --duration, --interval, "
+            "SIGUSR1, "
+            "`unfreed rss`)"};
         return;
     }
     snapshot.memory = rss::table(measured);

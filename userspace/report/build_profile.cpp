@@ -16,7 +16,7 @@ namespace unfreed {
 namespace {
 
 constexpr std::uint32_t kShimFrame = kNone;
-constexpr std::size_t kNameColumns = 40;  // of one function in the table of where memory is
+constexpr std::size_t kNameColumns = 32;  // of one function in the table of where memory is
 
 // Where the frame is, to look up: for a return address, inside the call before it.
 std::uint64_t lookup_address(const Frame& frame) {

@@ -20,7 +20,7 @@ std::string amount(std::uint64_t bytes) {
     return fmt::format("{:.{}f} {}", value, unit == 0 || value >= 100 ? 0 : 1, kUnits[unit]);
 }
 
-constexpr std::size_t kLeastColumns = 44, kMostColumns = 100;  // of a name
+constexpr std::size_t kLeastColumns = 44, kMostColumns = 76;  // of a name
 constexpr std::size_t kNumberColumns = 12;
 
 class MemoryText {

@@ -290,7 +290,7 @@ GlibcMalloc look_at_glibc_malloc(const LiveProcess& process, const std::vector<M
     const Reader reader(process, library->minor);
     const std::uint64_t main = find_main_arena(process, reader, *library);
     if (main == 0) {
-        malloc.unknown = "no arena of glibc's malloc was found";
+        malloc.unknown = "no arena of glibc's malloc was found (another allocator is used, or none yet)";
         return malloc;
     }
     try {

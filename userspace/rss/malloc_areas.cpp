@@ -33,7 +33,10 @@ void add_large_blocks(const LiveProcess& process, const Mapping& mapping, std::v
         std::uint64_t before, size;
     } header;
     for (std::uint64_t at = mapping.start; at < mapping.end;) {
-        if (!process.read(at, std::as_writable_bytes(std::span(&header, 1)))) return;
+        if (!process.read(at, std::as_writable_bytes(std::span(&header, 1)))) {
+            at += kPageBytes;  // freed since the mappings were read
+            continue;
+        }
         const std::uint64_t size = header.size & ~kFlags;
         if (header.before != 0 || (header.size & kFlags) != kIsMapped || size == 0 ||
             size % kPageBytes != 0 || size > mapping.end - at)

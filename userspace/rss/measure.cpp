@@ -40,6 +40,31 @@ std::string smaps_of(const LiveProcess& process) {
     throw Error(who, "it has no memory of its own", "kernel threads and ended processes have none");
 }
 
+// The mappings, with what the kernel says in sum beside them: it counts apart from them, and both change
+// while they are read. Of some tries the one in which they differ least, so that they are of one moment.
+struct Mappings {
+    std::vector<Mapping> all;
+    std::uint64_t rss_and_swap = 0;
+};
+Mappings read_mappings(const LiveProcess& process) {
+    constexpr int kTries = 8;
+    constexpr std::uint64_t kAlike = 200;  // half a percent
+    Mappings best;
+    std::uint64_t least = UINT64_MAX;
+    for (int i = 0; i < kTries && least > best.rss_and_swap / kAlike; ++i) {
+        Mappings now{parse_smaps(smaps_of(process)), 0};
+        const std::string status = process.proc_file("status");
+        now.rss_and_swap = status_bytes(status, "VmRSS") + status_bytes(status, "VmSwap");
+        std::uint64_t sum = 0;
+        for (const Mapping& mapping : now.all) sum += mapping.rss + mapping.swap;
+        const std::uint64_t apart = std::max(sum, now.rss_and_swap) - std::min(sum, now.rss_and_swap);
+        if (apart >= least) continue;
+        least = apart;
+        best = std::move(now);
+    }
+    return best;
+}
+
 // All claims, sorted; of two that overlap the one that starts first.
 std::vector<Claim> apart(std::vector<Claim> claims, const std::vector<Claim>& more) {
     claims.insert(claims.end(), more.begin(), more.end());
@@ -96,7 +121,8 @@ Part part_of(const Mapping& mapping, const Mapping* before,
     const bool is_stack = std::any_of(stack_pointers.begin(), stack_pointers.end(), [&](std::uint64_t sp) {
         return sp >= mapping.start && sp < mapping.end;
     });
-    return {is_stack ? Kind::kThreadStacks : Kind::kAnonymous, 0, {}};
+    if (is_stack) return {Kind::kThreadStacks, 0, {}};
+    return {mapping.permissions.find('x') != std::string::npos ? Kind::kJit : Kind::kAnonymous, 0, {}};
 }
 
 void add_pages(const Mapping& mapping, const Part& whole, const std::vector<Claim>& claims,
@@ -144,12 +170,13 @@ void Measurement::add_area(const Mapping& mapping, const Part& whole, const std:
     if (at < mapping.end) areas_.push_back({at, mapping.end, whole});
 }
 
-Measurement::Measurement(pid_t pid) : process_(pid), mappings_(parse_smaps(smaps_of(process_))) {
-    const std::string status = process_.proc_file("status");
+Measurement::Measurement(pid_t pid) : process_(pid) {
+    Mappings mappings = read_mappings(process_);
+    mappings_ = std::move(mappings.all);
+    measured_.kernel_rss_and_swap = mappings.rss_and_swap;
     const std::vector<std::uint64_t> stack_pointers = process_.stack_pointers();
     measured_.pid = pid;
     measured_.name = first_line(process_.proc_file("comm"));
-    measured_.kernel_rss_and_swap = status_bytes(status, "VmRSS") + status_bytes(status, "VmSwap");
 
     const GoRuntime go = look_at_go(process_, mappings_);
     const GlibcMalloc malloc = look_at_glibc_malloc(process_, mappings_);
@@ -178,6 +205,13 @@ Measurement::Measurement(pid_t pid) : process_(pid), mappings_(parse_smaps(smaps
     }
     split_.emplace(process_, areas_);
     take_out_free(malloc);
+    check_it_is_there();
+}
+
+void Measurement::check_it_is_there() const {
+    if (status_bytes(process_.proc_file("status"), "VmRSS") == 0)
+        throw Error("process " + std::to_string(process_.pid()), "it ended while it was looked at",
+                    "nothing is left of its memory");
 }
 
 void Measurement::take_out_free(const GlibcMalloc& malloc) {
@@ -209,7 +243,7 @@ void Measurement::add_block(std::uint64_t address, std::uint64_t bytes, double w
     blocks.asked[domain].add(asked, weight);
 
     const bool large = area->part.kind == Kind::kMallocLarge;
-    if (!large && area->part.kind != Kind::kMallocLive && area->part.kind != Kind::kMallocArena) return;
+    if (!large && area->part.kind != Kind::kMallocLive) return;  // no glibc's, as far as is known
     const std::uint64_t start = address - kChunkHeader;
     const std::uint64_t end =
         large ? round_up(address + bytes, kPageBytes)
@@ -225,7 +259,8 @@ void Measurement::add_mapping(std::uint64_t start, std::uint64_t bytes, unsigned
     const std::vector<Claim>& areas = split_->areas();
     for (std::size_t i = split_->first_behind(start); i < areas.size() && areas[i].start < end; ++i) {
         const Part& part = areas[i].part;
-        if (part.kind != Kind::kAnonymous && part.kind != Kind::kNamedAnonymous) continue;
+        if (part.kind != Kind::kAnonymous && part.kind != Kind::kNamedAnonymous && part.kind != Kind::kJit)
+            continue;
         const std::uint64_t from = std::max(start, areas[i].start), to = std::min(end, areas[i].end);
         split_->move(part, {Kind::kTracedMapping, number, {}}, split_->count(from, to - from));
     }

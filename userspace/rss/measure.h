@@ -27,8 +27,11 @@ struct Measured {
 // One look at a living process, taken when it is made; what was traced in it is told afterwards.
 class Measurement {
   public:
-    // Error: there is no such process, it may not be looked at, or it has no memory of its own.
+    // Error: there is no such process, it may not be looked at, or it has no memory of its own (any more).
     explicit Measurement(pid_t pid);
+
+    // Error: the process has ended, so that what was told last may have found no pages.
+    void check_it_is_there() const;
 
     // A live block, `weight` of its kind (sampling), of a domain. Where the allocator is glibc's, what it
     // takes beside the bytes that were asked for is told apart.

@@ -24,6 +24,7 @@ enum class Kind : std::uint8_t {
     kMallocUntraced,  // live, of any arena, from before tracing
     kThreadStacks,
     kV8,
+    kJit,  // anonymous, and may be executed
     kPartitionAlloc,
     kNamedAnonymous,  // Part::name tells which
     kAnonymous,

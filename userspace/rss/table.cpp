@@ -7,7 +7,7 @@
 namespace unfreed::rss {
 namespace {
 
-constexpr std::size_t kMostNumbered = 16;  // rows of one kind, arenas or call paths; the rest is one row
+constexpr std::size_t kMostNumbered = 8;  // rows of one kind, arenas or call paths; the rest is one row
 
 std::string name_of(const Part& part) {
     switch (part.kind) {
@@ -86,6 +86,8 @@ std::string text(Kind kind) {
             return "thread stacks";
         case Kind::kV8:
             return "V8";
+        case Kind::kJit:
+            return "code made at run time (JIT)";
         case Kind::kPartitionAlloc:
             return "PartitionAlloc";
         case Kind::kNamedAnonymous:
