@@ -9,12 +9,21 @@
 
 namespace unfreed::preload {
 
-// Does the call before `return_address` start a goroutine for a function of Go? False for the first one,
-// which the runtime's own start makes.
-bool is_go_statement(uint64_t return_address);
+enum class Creator : uint8_t {
+    kNone,         // it is no such address
+    kRuntime,      // the runtime's own start: the first goroutine
+    kGoStatement,  // a function of Go
+};
 
-// The address in the record of `goroutine`, which can be read, where gopc is; 0: it was not made by a `go`
-// statement, or there is no such word.
-uint64_t find_creation(uint64_t goroutine);
+// What starts a goroutine by the call before `return_address`?
+Creator creator_at(uint64_t return_address);
+
+struct Creation {
+    Creator creator;   // kNone: the record has no such word, or more than one
+    uint64_t address;  // where gopc is
+};
+
+// Of a goroutine whose record, at `goroutine`, can be read.
+Creation find_creation(uint64_t goroutine);
 
 }

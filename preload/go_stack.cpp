@@ -121,10 +121,11 @@ StepEnd step_to_creation(Walk* walk, int index, Frame* next, uint64_t* slot) {
     const Frame from = walk->frames->frame[index];
     if (walk->table->header()->go_created_by == 0) return StepEnd::kOutermost;
     uint64_t goroutine = goroutine_at(*walk->frames, from.sp);
-    uint64_t at = goroutine != 0 ? find_creation(goroutine) : 0;
-    if (at == 0) return StepEnd::kOutermost;
-    uint64_t created = load(at);
-    if (!add_check(walk, index, at, created)) return StepEnd::kTooManyChecks;
+    Creation creation = goroutine != 0 ? find_creation(goroutine) : Creation{Creator::kNone, 0};
+    if (creation.creator == Creator::kNone) walk->table->lose(UF_LOSS_go_creation_unknown);
+    if (creation.creator != Creator::kGoStatement) return StepEnd::kOutermost;
+    uint64_t created = load(creation.address);
+    if (!add_check(walk, index, creation.address, created)) return StepEnd::kTooManyChecks;
     *next = Frame{UF_PC_CREATION | created, from.sp + 8, from.rbp_location, 0};
     *slot = 0;  // its word is among the checks
     return StepEnd::kStepped;

@@ -168,6 +168,7 @@ std::optional<GoRows> go_rows(Elf* elf) {
         }
         begin = *end;
     }
+    go.start.creation_known = creation != 0;
     for (uf_row& row : go.rows) {
         if (row.rule.kind == UF_CFA_END && row.rule.cfa == kGoroutinesEnd.cfa) row.rule.cfa = creation;
     }

@@ -31,6 +31,7 @@ struct AddressRange {
 // How Go starts goroutines, where the file is Go's (addresses in the file's symbol table).
 struct GoStart {
     std::vector<std::uint64_t> newproc;  // runtime.newproc, which a `go` statement calls; its ABI wrapper
+    bool creation_known = false;         // goexit's row says where goroutines have their creation
     std::vector<AddressRange> first;     // what makes the first one: runtime.rt0_go, through that wrapper
 };
 

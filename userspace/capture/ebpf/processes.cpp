@@ -413,6 +413,19 @@ void Processes::write(Snapshot& into) {
             "not recorded: " + name +
             " (it may throw, and this kernel is locked down so that its return cannot be probed)");
     }
+    std::set<std::string> unknown;  // Go programs
+    for (const auto& [id, image] : images_) {
+        for (const CodeModule& module : image->modules) {
+            const bool is_go = module.file != nullptr && !module.file->table().go.newproc.empty();
+            if (settings_.go_created_by && is_go && !module.file->table().go.creation_known &&
+                module.module != kNone)
+                unknown.insert(modules_[module.module].path);
+        }
+    }
+    for (const std::string& path : unknown) {
+        into.notes.push_back("not known where goroutines were created: " + path +
+                             " (its version of Go keeps that in a way that unfreed does not know)");
+    }
     if (unprobed_ != 0) into.losses.push_back({"child processes that could not be followed", unprobed_});
 }
 
