@@ -70,6 +70,9 @@ TEST_CASE("a mapping is told by its name, its neighbour and the threads' stack p
     CHECK(kind(7) == Kind::kThreadStacks);
     CHECK(kind(8) == Kind::kKernel);
     CHECK(part_of(mappings[5], nullptr, {}).kind == Kind::kAnonymous);
+    Mapping code = mappings[5];
+    code.permissions = "rwxp";
+    CHECK(part_of(code, nullptr, {}).kind == Kind::kJit);
 }
 
 TEST_CASE("text that is no smaps gives no mapping") {
