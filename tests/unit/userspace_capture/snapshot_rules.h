@@ -24,6 +24,10 @@ inline std::string broken_rule(const Snapshot& snapshot) {
         if (sample.process >= snapshot.processes.size()) return "a sample's process exists";
         if (sample.domain >= snapshot.domains.size()) return "a sample's domain exists";
     }
+    for (const LiveMapping& mapping : snapshot.mappings) {
+        if (mapping.stack >= snapshot.nodes.size()) return "a mapping's stack exists";
+        if (mapping.process >= snapshot.processes.size()) return "a mapping's process exists";
+    }
     for (const Module& module : snapshot.modules) {
         if (module.process >= snapshot.processes.size()) return "a module's process exists";
         if (module.start >= module.end) return "a module covers something";
