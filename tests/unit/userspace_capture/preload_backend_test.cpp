@@ -53,6 +53,33 @@ std::int64_t bytes_of(const Snapshot& snapshot, ProcessIndex process) {
     return bytes;
 }
 
+// Runs a command with one block of 8 bytes, which lives on until `look` has been called with a snapshot that
+// has it.
+void look_at_living(Session& session, const std::function<void(const Snapshot&)>& look) {
+    int go[2];
+    REQUIRE(pipe2(go, O_CLOEXEC) == 0);
+    const pid_t pid = start_process([&] {
+        char byte;
+        return hello_with_block(session.socket(), 8) && read(go[0], &byte, 1) == 1 ? 0 : 1;
+    });
+    session.backend.command_created(pid, "/program");
+    bool looked = false;
+    const int status = serve_until_end(pid, session.backend.event_descriptor(), [&] {
+        session.backend.dispatch();
+        if (looked) return;
+        const Snapshot early = session.backend.snapshot(false);
+        if (early.processes.empty()) return;
+        looked = true;
+        look(early);
+        REQUIRE(write(go[1], "x", 1) == 1);
+    });
+    session.backend.process_ended(pid, status);
+    CHECK(status == 0);
+    CHECK(looked);
+    close(go[0]);
+    close(go[1]);
+}
+
 }  // namespace
 
 TEST_CASE("what a process held at its end is in the snapshot, however it ended") {
@@ -112,29 +139,9 @@ TEST_CASE("a child that the command outlives is a process of its own") {
 
 TEST_CASE("a snapshot of a living process leaves it and its later ones alone") {
     Session session;
-    int go[2];
-    REQUIRE(pipe2(go, O_CLOEXEC) == 0);
-    bool first = true;
-    const pid_t pid = start_process([&] {
-        char byte;
-        return hello_with_block(session.socket(), 8) && read(go[0], &byte, 1) == 1 ? 0 : 1;
-    });
-    session.backend.command_created(pid, "/program");
-    const int status = serve_until_end(pid, session.backend.event_descriptor(), [&] {
-        session.backend.dispatch();
-        const Snapshot early = session.backend.snapshot(false);
-        if (!first || early.processes.empty()) return;
-        first = false;
-        CHECK(early.processes[0].end == "still running");
-        REQUIRE(write(go[1], "x", 1) == 1);
-    });
-    session.backend.process_ended(pid, status);
-    CHECK(status == 0);
-    CHECK(!first);
+    look_at_living(session, [](const Snapshot& early) { CHECK(early.processes[0].end == "still running"); });
     CHECK(bytes_of(session.backend.snapshot(false), 0) == 8);
     CHECK(bytes_of(session.backend.snapshot(true), 0) == 8);
-    close(go[0]);
-    close(go[1]);
 }
 
 TEST_CASE("with --no-follow only the command is welcome") {
@@ -213,28 +220,12 @@ TEST_CASE("a process that got a table and could not use it is told of") {
 
 TEST_CASE("a process may outlive the last snapshot") {
     Session session;
-    int go[2];
-    REQUIRE(pipe2(go, O_CLOEXEC) == 0);
-    bool living = true;
-    const pid_t pid = start_process([&] {
-        char byte;
-        return hello_with_block(session.socket(), 8) && read(go[0], &byte, 1) == 1 ? 0 : 1;
-    });
-    session.backend.command_created(pid, "/program");
-    const int status = serve_until_end(pid, session.backend.event_descriptor(), [&] {
-        session.backend.dispatch();
-        if (!living || session.backend.snapshot(false).processes.empty()) return;
-        living = false;
+    look_at_living(session, [&session](const Snapshot&) {
         session.backend.stop_recording();
         CHECK(session.backend.snapshot(true).processes.at(0).end == "still running");
-        REQUIRE(write(go[1], "x", 1) == 1);
     });
-    session.backend.process_ended(pid, status);
     session.backend.tick();
-    CHECK(status == 0);
     CHECK(session.backend.finished());
-    close(go[0]);
-    close(go[1]);
 }
 
 TEST_CASE("when nobody said hello the snapshot says that nothing was recorded") {

@@ -30,6 +30,7 @@ class TableBuilder {
 
     uf_header& header() { return *at<uf_header>(UF_HEADER_OFFSET); }
     uf_node& node(std::uint32_t index) { return at<uf_node>(UF_NODES_OFFSET)[index]; }
+    char* program(std::uint32_t slot) { return at<char>(UF_PROGRAMS_OFFSET) + slot * UF_PROGRAM_BYTES; }
     uf_region& region(std::uint32_t index) { return at<uf_region>(UF_REGIONS_OFFSET)[index]; }
     uf_module& module(std::uint32_t index) { return at<uf_module>(UF_MODULES_OFFSET)[index]; }
     uf_counter& counter(std::uint32_t slot, std::uint32_t stack) {

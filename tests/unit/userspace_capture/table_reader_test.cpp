@@ -6,6 +6,7 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstring>
 #include <random>
 
 #include "tests/unit/userspace_capture/snapshot_rules.h"
@@ -224,6 +225,17 @@ TEST_CASE("a mapping that was cut is one block of the bytes that are left, as th
     CHECK(sample.inuse_bytes == 0x7000 - 0x234);
 }
 
+TEST_CASE("programs that were not followed are a loss with their names") {
+    Table table;
+    table.builder.header().loss[UF_LOSS_program_without_shim] = 3;
+    std::memcpy(table.builder.program(0), "busybox", 8);
+    std::memset(table.builder.program(1), 'x', UF_PROGRAM_BYTES);  // no end
+    const Snapshot snapshot = table.read();
+    REQUIRE(snapshot.losses.size() == 1);
+    CHECK(snapshot.losses[0].count == 3);
+    CHECK_THAT(snapshot.losses[0].cause, Catch::EndsWith(": busybox, " + std::string(UF_PROGRAM_BYTES, 'x')));
+}
+
 TEST_CASE("with sampling a block stands for as many as its chance to be met says") {
     constexpr std::uint64_t kMean = 1024;
     Table table(5, kMean);
@@ -284,12 +296,17 @@ TEST_CASE("a shared prefix and a shared pc are held once") {
     CHECK(snapshot.frames.size() == 1 + 3 + 1);
 }
 
-TEST_CASE("callers come first even where the table has them later") {
-    Table table;
+// A path whose callers have the higher indices: 1 (malloc), 2, 3, and `outermost`, the caller of that.
+static void add_path_backwards(Table& table, std::uint32_t outermost) {
     table.builder.header().node_count = 4;
     table.builder.node(1) = {UF_FUNCTION_malloc, 2, 0, 0, 0};
     table.builder.node(2) = {kCode, 3, 0, 0, 0};
-    table.builder.node(3) = {kCode + 8, 0, 0, 0, 0};
+    table.builder.node(3) = {kCode + 8, outermost, 0, 0, 0};
+}
+
+TEST_CASE("callers come first even where the table has them later") {
+    Table table;
+    add_path_backwards(table, 0);
     table.builder.add_block(kHeap, 1, 1);
     const Snapshot snapshot = table.read();
     const std::vector<Frame> frames = frames_of(snapshot, only_sample(snapshot).stack);
@@ -300,10 +317,7 @@ TEST_CASE("callers come first even where the table has them later") {
 
 TEST_CASE("a circle of callers is cut and counted") {
     Table table;
-    table.builder.header().node_count = 4;
-    table.builder.node(1) = {UF_FUNCTION_malloc, 2, 0, 0, 0};
-    table.builder.node(2) = {kCode, 3, 0, 0, 0};
-    table.builder.node(3) = {kCode + 8, 2, 0, 0, 0};
+    add_path_backwards(table, 2);
     table.builder.add_block(kHeap, 11, 1);
     const Snapshot snapshot = table.read();
     CHECK(only_sample(snapshot).inuse_bytes == 11);
