@@ -4,7 +4,6 @@
 //
 // A hook may run in the child of a vfork (whose memory is its parent's) or of a fork of many threads: it
 // calls nothing that locks or allocates, and finds the real functions beforehand.
-#include <errno.h>
 #include <spawn.h>
 #include <unistd.h>
 
@@ -26,11 +25,14 @@ namespace {
 
 using Spawn = int(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*,
                   char* const*, char* const*);
-Late<int(const char*, char* const*, char* const*)> real_execvpe{"execvpe", nullptr};
+using Exec = int(const char*, char* const*, char* const*);
+Late<Exec> real_execve{"execve", nullptr};
+Late<Exec> real_execvpe{"execvpe", nullptr};
 Late<Spawn> real_posix_spawn{"posix_spawn", nullptr};
 Late<Spawn> real_posix_spawnp{"posix_spawnp", nullptr};
 
 __attribute__((constructor)) void find_them() {
+    real_execve.get(0);
     real_execvpe.get(0);
     real_posix_spawn.get(0);
     real_posix_spawnp.get(0);
@@ -150,10 +152,9 @@ class Start {
 
 int exec(const char* path, char* const* arguments, char* const* variables) {
     Start start(path, false, variables);
-    const long error = system_call(SYS_execve, word(path), word(arguments), word(start.variables()));
+    const int result = real_execve.get(0)(path, arguments, start.variables());
     start.failed();
-    errno = static_cast<int>(-error);
-    return -1;
+    return result;
 }
 
 int exec_along_path(const char* file, char* const* arguments, char* const* variables) {
