@@ -6,6 +6,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 namespace unfreed::ebpf {
 namespace {
 
@@ -60,6 +62,14 @@ const CodeFile* CodeFiles::of_descriptor(Descriptor file) {
 
 const CodeFile* CodeFiles::of_table(std::uint32_t table) const {
     return table < tables_.size() ? tables_[table] : nullptr;
+}
+
+bool CodeFiles::have(std::uint32_t function) const {
+    return std::any_of(files_.begin(), files_.end(), [&](const auto& file) {
+        const auto& found = file.second->functions();
+        return std::any_of(found.begin(), found.end(),
+                           [&](const FoundFunction& one) { return one.function.index == function; });
+    });
 }
 
 const CodeFile* CodeFiles::keep(FileId id, std::shared_ptr<CodeFile> file) {

@@ -22,6 +22,9 @@ class CodeFiles {
 
     const CodeFile* of_table(std::uint32_t table) const;
 
+    // Has any file so far a function of that index (Function::index)?
+    bool have(std::uint32_t function) const;
+
   private:
     const CodeFile* keep(FileId id, std::shared_ptr<CodeFile> file);
     const CodeFile* of_descriptor(Descriptor file);

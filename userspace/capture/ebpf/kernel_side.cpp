@@ -167,7 +167,7 @@ KernelSide::KernelSide(const CaptureSettings& settings) {
         throw Error(
             "the kernel", fmt::format("refuses the programs ({}: {})", std::strerror(error), last_complaint),
             error == EPERM ? "run as root, or with CAP_BPF and CAP_PERFMON; kernel lockdown forbids it too"
-                           : "Linux 5.17 or newer is needed, and memory for the tables");
+                           : "free memory for its tables; a kernel before 5.17 cannot run them at all");
     }
     control().depth = std::min<std::uint32_t>(settings.depth, UF_BPF_FRAMES);
     control().sample_bytes = settings.sample_bytes;

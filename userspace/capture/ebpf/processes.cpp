@@ -426,6 +426,13 @@ void Processes::write(Snapshot& into) {
         into.notes.push_back("not known where goroutines were created: " + path +
                              " (its version of Go keeps that in a way that unfreed does not know)");
     }
+    for (const auto& [allocate, free] : settings_.pairs) {
+        for (const std::string& symbol : {allocate, free}) {
+            if (files_.have(functions_.find(symbol)->index)) continue;
+            into.notes.push_back("--pair: no symbol " + symbol +
+                                 " in any file of the traced programs (C++ names as nm prints them)");
+        }
+    }
     if (unprobed_ != 0) into.losses.push_back({"child processes that could not be followed", unprobed_});
 }
 
