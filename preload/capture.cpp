@@ -187,7 +187,8 @@ class SlotList {
     // Whole groups: the last slot again.
     void finish() {
         while (count_ > 0 && count_ % kSlotsPerGroup != 0) put(last_offset_, last_value_);
-        entry_->groups = static_cast<uint8_t>(count_ / kSlotsPerGroup);
+        entry_->group_bytes =
+            static_cast<uint16_t>(static_cast<size_t>(count_ / kSlotsPerGroup) * sizeof(SlotGroup));
     }
 
   private:
@@ -206,15 +207,15 @@ class SlotList {
 // Every slot that proves the recorded stack, from the inside. False (and the entry empty): it has no room for
 // them.
 bool fill(CachedStack* entry, const StackRecord& record, const Place& at, NodeId leaf) {
-    entry->pc = 0;
-    entry->uses_rbp = false;
+    entry->call = 0;
+    entry->rbp_used = 0;
     SlotList slots(entry, at.sp);
     int check = record.checks - 1;
     for (int i = record.count - 1; i >= 1; i--) {
         for (; check >= 0 && static_cast<int>(record.check[check].frame) == i; check--) {
             const Check& read = record.check[check];
             if (read.address == kInRegister)
-                entry->uses_rbp = true;
+                entry->rbp_used = ~uint64_t{0};
             else if (!slots.add(read.address, read.value))
                 return false;
         }
@@ -225,9 +226,8 @@ bool fill(CachedStack* entry, const StackRecord& record, const Place& at, NodeId
     entry->sp = at.sp;
     entry->rbp = at.rbp;
     entry->leaf = leaf;
-    entry->function = at.function;
     entry->one_by_one = !record.own_stack;
-    entry->pc = at.pc;
+    entry->call = call_of(at);
     return true;
 }
 
@@ -246,7 +246,7 @@ NodeId find(Thread* thread, Table* table, const Place& at) {
     uint64_t hash = place;
     if (__builtin_expect(is_key(last, at), 1)) {
         if (last.one_by_one) {
-            if (slots_hold(last, at)) return last_at->steady = true, cache.hits++, last.leaf;
+            if (slots_hold(last, at)) return cache.hits++, last.leaf;
         } else {
             Contents contents = read_contents(last, at);
             if (contents.same) return last_at->steady = true, cache.hits++, last.leaf;
@@ -275,7 +275,7 @@ NodeId find(Thread* thread, Table* table, const Place& at) {
 
 }
 
-NodeId find_or_walk(Thread* thread, Table* table, const Place& at) {
+NodeId find_or_walk(Thread* thread, Table* table, Place at) {
     StackCache& cache = thread->cache;
     if (__builtin_expect(cache.bypass != 0, 0)) {
         cache.bypass--;
@@ -283,10 +283,10 @@ NodeId find_or_walk(Thread* thread, Table* table, const Place& at) {
         return walk_stack(thread, table, at, &remembered);
     }
     if (__builtin_expect(++cache.window == kWindow, 0)) {
-        uint64_t all = uint64_t{kWindow} + cache.steady_hits;
-        uint64_t hits = uint64_t{cache.hits} + cache.steady_hits;
+        uint64_t all = uint64_t{kWindow} + thread->steady_hits;
+        uint64_t hits = uint64_t{cache.hits} + thread->steady_hits;
         if (hits * 100 < all * kWorthwhilePercent) cache.bypass = kBypass;
-        cache.window = cache.hits = cache.steady_hits = 0;
+        cache.window = cache.hits = thread->steady_hits = 0;
     }
     return find(thread, table, at);
 }

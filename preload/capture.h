@@ -17,15 +17,15 @@ namespace unfreed::preload {
 
 // The two below: the leaf (contract/table.h: uf_node) of the call at `at`. They never fail: what cannot be
 // walked is cut short, counted.
-NodeId find_or_walk(Thread* thread, Table* table, const Place& at);
+NodeId find_or_walk(Thread* thread, Table* table, Place at);
 
 inline __attribute__((always_inline)) NodeId capture(Thread* thread, Table* table, const Place& at) {
     StackCache& cache = thread->cache;
     LastAt last_at = cache.last_at[place_of(at)];
     const CachedStack& last = entry_at(cache, last_at);
     NodeId leaf;
-    if (__builtin_expect(last_at.steady && is_key(last, at) && slots_hold(last, at), 1)) {
-        cache.steady_hits++;
+    if (__builtin_expect(last_at.steady && is_key(last, at) && all_slots_hold(last, at), 1)) {
+        thread->steady_hits++;
         leaf = last.leaf;
     } else {
         leaf = find_or_walk(thread, table, at);

@@ -23,11 +23,34 @@ inline __attribute__((always_inline)) void* reallocate(void* block, size_t size,
     }
     Block old = record_free(block, at.pc);
     void* moved = call();
-    if (moved)
-        record_allocation(moved, size, at);
-    else if (Table* table = size != 0 ? open_table() : nullptr)
-        restore_block(table, address_of(block), old);
+    if (moved == nullptr && size != 0) restore_freed(block, old);
+    record_allocation(moved, size, at);
     return moved;
+}
+
+// The parts of the hooks that record. They are jumped to, not called: the frame that they see is the hook's.
+#define UF_RECORDS __attribute__((noinline))
+
+UF_RECORDS void* recorded_malloc(size_t size) {
+    void* block = real.malloc(size);
+    record_allocation(block, size, UF_PLACE(malloc));
+    return block;
+}
+
+UF_RECORDS void* recorded_calloc(size_t count, size_t size) {
+    void* block = real.calloc(count, size);
+    record_allocation(block, count * size, UF_PLACE(calloc));
+    return block;
+}
+
+UF_RECORDS void* recorded_realloc(void* block, size_t size) {
+    return reallocate(block, size, UF_PLACE(realloc), [&] { return real.realloc(block, size); });
+}
+
+UF_RECORDS void recorded_free(void* block) {
+    if (__builtin_expect(in_arena(block), 0)) return;
+    record_free(block, reinterpret_cast<uint64_t>(__builtin_return_address(0)));
+    real.free(block);
 }
 
 }
@@ -36,25 +59,23 @@ inline __attribute__((always_inline)) void* reallocate(void* block, size_t size,
 using namespace unfreed::preload;
 
 UF_HOOK void* malloc(size_t size) {
-    void* block = real.malloc(size);
-    record_allocation(block, size, UF_PLACE(malloc));
-    return block;
+    if (is_unsampled(size)) return real.malloc(size);
+    return recorded_malloc(size);
 }
 
 UF_HOOK void free(void* block) {
-    if (__builtin_expect(in_arena(block), 0)) return;
-    record_free(block, reinterpret_cast<uint64_t>(__builtin_return_address(0)));
-    real.free(block);
+    if (is_unsampled_block(block)) return real.free(block);
+    return recorded_free(block);
 }
 
 UF_HOOK void* calloc(size_t count, size_t size) {
-    void* block = real.calloc(count, size);
-    record_allocation(block, count * size, UF_PLACE(calloc));
-    return block;
+    if (is_unsampled(count * size)) return real.calloc(count, size);
+    return recorded_calloc(count, size);
 }
 
 UF_HOOK void* realloc(void* block, size_t size) {
-    return reallocate(block, size, UF_PLACE(realloc), [&] { return real.realloc(block, size); });
+    if (is_unsampled(size) && is_unsampled_block(block)) return real.realloc(block, size);
+    return recorded_realloc(block, size);
 }
 
 UF_HOOK void* reallocarray(void* block, size_t count, size_t size) {
@@ -64,34 +85,40 @@ UF_HOOK void* reallocarray(void* block, size_t count, size_t size) {
         return nullptr;
     }
     // Not the real one: glibc's would call our realloc.
+    if (is_unsampled(bytes) && is_unsampled_block(block)) return real.realloc(block, bytes);
     return reallocate(block, bytes, UF_PLACE(reallocarray), [&] { return real.realloc(block, bytes); });
 }
 
 UF_HOOK int posix_memalign(void** block, size_t alignment, size_t size) {
+    if (is_unsampled(size)) return real.posix_memalign(block, alignment, size);
     int error = real.posix_memalign(block, alignment, size);
-    if (error == 0) record_allocation(*block, size, UF_PLACE(posix_memalign));
+    record_allocation(error == 0 ? *block : nullptr, size, UF_PLACE(posix_memalign));
     return error;
 }
 
 UF_HOOK void* aligned_alloc(size_t alignment, size_t size) {
+    if (is_unsampled(size)) return real.aligned_alloc(alignment, size);
     void* block = real.aligned_alloc(alignment, size);
     record_allocation(block, size, UF_PLACE(aligned_alloc));
     return block;
 }
 
 UF_HOOK void* memalign(size_t alignment, size_t size) {
+    if (is_unsampled(size)) return real.memalign(alignment, size);
     void* block = real.memalign(alignment, size);
     record_allocation(block, size, UF_PLACE(memalign));
     return block;
 }
 
 UF_HOOK void* valloc(size_t size) {
+    if (is_unsampled(size)) return real.valloc(size);
     void* block = real.valloc(size);
     record_allocation(block, size, UF_PLACE(valloc));
     return block;
 }
 
 UF_HOOK void* pvalloc(size_t size) {
+    if (is_unsampled(size)) return real.pvalloc(size);
     void* block = real.pvalloc(size);
     record_allocation(block, size, UF_PLACE(pvalloc));
     return block;

@@ -58,7 +58,9 @@ struct Nothrow;
         auto* function = real_##identifier.get(UF_CALLER);                                          \
         bool forwards = !records(reinterpret_cast<const void*>(function), &kind_##identifier);      \
         if (forwards && __builtin_expect(!(rounded), 1)) return function arguments;                 \
+        bool unsampled = !forwards && is_unsampled(size);                                           \
         void* block = function arguments;                                                           \
+        if (unsampled) return block;                                                                \
         if (forwards)                                                                               \
             correct_size(block, size);                                                              \
         else                                                                                        \

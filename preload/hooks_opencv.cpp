@@ -34,7 +34,9 @@ extern "C" __attribute__((visibility("default"))) void* uf_cv_fastMalloc(size_t 
 extern "C" void* uf_cv_fastMalloc(size_t size) {
     auto caller = reinterpret_cast<uint64_t>(__builtin_return_address(0));
     prepare(caller);
+    bool unsampled = is_unsampled(size);
     void* block = real_fast_malloc.get(caller)(size);
+    if (unsampled) return block;
     record_allocation(block, size, UF_PLACE(cv_fastMalloc));
     return block;
 }

@@ -5,6 +5,8 @@
 #pragma once
 #include <cstdint>
 
+#include "preload/hidden.h"
+
 namespace unfreed::preload {
 
 constexpr uint32_t kMaxInnerRanges = 8;
@@ -16,13 +18,17 @@ struct InnerRanges {
     } range[kMaxInnerRanges];
 };
 
-extern InnerRanges inner_ranges;
+extern UF_HIDDEN InnerRanges inner_ranges;
 
 // The code [start, end) is the inside of an allocation function.
 void add_inner_range(uint64_t start, uint64_t end);
 
+inline uint32_t inner_range_count() {
+    return __atomic_load_n(&inner_ranges.count, __ATOMIC_ACQUIRE);
+}
+
 inline bool is_inner_call(uint64_t return_address) {
-    uint32_t count = __atomic_load_n(&inner_ranges.count, __ATOMIC_ACQUIRE);
+    uint32_t count = inner_range_count();
     for (uint32_t i = 0; __builtin_expect(i < count, 0); i++)
         if (return_address - inner_ranges.range[i].start <
             inner_ranges.range[i].end - inner_ranges.range[i].start)

@@ -4,73 +4,81 @@
 // no lock is needed; cells are stored whole, so the collector's reads (any time) never see half of one. A
 // kill between two stores leaves a block recorded or not recorded, never recorded wrongly.
 #pragma once
+#include "preload/hidden.h"
 #include "preload/table_view.h"
 
 namespace unfreed::preload {
 
 // log2 of the bytes per cell, fixed before the first session; see cell_shift_of_allocator() in real.h.
-extern uint32_t cell_shift;
+extern UF_HIDDEN uint32_t cell_shift;
+extern UF_HIDDEN uint32_t start_mask;  // of the start field: window / 8 - 1
+
+inline uint64_t address_of(const void* block) {
+    return reinterpret_cast<uint64_t>(block);
+}
 
 void reset_live(Table* table);
-
-// SLOW: the number of the chunk for this part of the address space, made now; 0: the table is full.
-uint32_t make_chunk(Table* table, uint64_t address);
 
 // The address's cell, or null: no chunk there.
 inline uint64_t* find_cell(Table* table, uint64_t address) {
     uint32_t chunk = __atomic_load_n(&table->directory()[address >> UF_DIRECTORY_SHIFT], __ATOMIC_ACQUIRE);
     if (chunk == 0) return nullptr;
-    uint64_t in_chunk = (address & ((1ull << UF_DIRECTORY_SHIFT) - 1)) >> cell_shift;
-    return table->chunks() + (uint64_t{chunk} << (UF_DIRECTORY_SHIFT - cell_shift)) + in_chunk;
-}
-
-inline uint64_t* make_cell(Table* table, uint64_t address) {
-    if (uint64_t* cell = find_cell(table, address)) return cell;
-    return make_chunk(table, address) ? find_cell(table, address) : nullptr;
+    uint64_t in_chunk = address & ((1ull << UF_DIRECTORY_SHIFT) - 1);
+    return table->chunks() + ((uint64_t{chunk} << UF_DIRECTORY_SHIFT | in_chunk) >> cell_shift);
 }
 
 inline uint64_t start_in_window(uint64_t address) {
-    return (address & ((1ull << cell_shift) - 1)) >> 3;
+    return address >> 3 & start_mask;
 }
 
 // With sampling nearly every freed block is unknown, and looking for its cell would touch the whole table. So
-// each bit of sampled() says for 16 KiB of addresses whether a block was ever recorded there: one load
-// answers nearly every free. Set before the block's cell (release); never cleared.
-inline void note_sampled(Table* table, uint64_t address) {
-    __atomic_fetch_or(&table->sampled()[address >> 19], 1u << (address >> 14 & 31), __ATOMIC_RELEASE);
+// sampled() counts for each 16 KiB of addresses the recorded blocks that start there: one load answers nearly
+// every free, after years of running too. Parts 4 TiB apart share a count, and a count that has come to
+// kSampledAlways stays: both only mean a look at the cell for nothing. Counted up before the block's cell is
+// stored, and down after it is cleared, each by the block's owner.
+constexpr uint8_t kSampledAlways = UINT8_MAX;
+
+inline uint8_t* sampled_part(uint8_t* sampled, uint64_t address) {
+    return &sampled[address >> 14 & (UF_SAMPLED_PARTS - 1)];
 }
-inline bool may_be_sampled(Table* table, uint64_t address) {
-    if (__builtin_expect(address >> UF_ADDRESS_BITS != 0, 0)) return false;
-    return table->sampled()[address >> 19] >> (address >> 14 & 31) & 1;
+// FAST.
+inline bool may_be_sampled(uint8_t* sampled, uint64_t address) {
+    return __atomic_load_n(sampled_part(sampled, address), __ATOMIC_RELAXED) != 0;
 }
+void note_sampled(Table* table, uint64_t address);
+void forget_sampled(Table* table, uint64_t address);
+// Blocks that are never recorded, and must not be freed unseen all the same.
+void note_always(Table* table, uint64_t address, uint64_t bytes);
 
 struct Block {
     uint64_t cell;  // 0: no block
     uint64_t size;  // where the cell has it escaped
 };
 
-// SLOW parts of the two below, for sizes that a cell has no room for.
-bool write_escaped_size(Table* table, uint64_t address, uint64_t size);
+// SLOW. For a size that a cell has no room for.
 uint64_t clear_escaped_size(Table* table, uint64_t address);
 
-inline void put_cell(Table* table, uint64_t address, uint64_t cell) {
-    uint64_t* at = make_cell(table, address);
-    if (at) __atomic_store_n(at, cell, __ATOMIC_RELEASE);
+inline uint64_t make_value(Table* table, uint64_t address, uint64_t size_in_cell, uint32_t stack) {
+    uint64_t epoch = __atomic_load_n(&table->header()->epoch, __ATOMIC_RELAXED) & UF_EPOCH_MAX;
+    return stack | start_in_window(address) << UF_STACK_BITS | epoch << (UF_STACK_BITS + UF_START_BITS) |
+           size_in_cell << (64 - UF_SIZE_BITS);
 }
 
+// SLOW. add_block() for a block in a part of the address space that has no chunk yet, or whose size a cell
+// has no room for.
+void add_unusual_block(Table* table, uint64_t address, uint64_t size, uint32_t stack);
+
 // FAST. Records the block at `address`: its owner is the caller, who has it from the allocator just now.
-inline void add_block(Table* table, uint64_t address, uint64_t size, uint32_t stack) {
-    if (__builtin_expect((address & 7) != 0 || (address >> UF_ADDRESS_BITS) != 0, 0))
-        return table->lose(UF_LOSS_block_address);
-    uint64_t in_cell = size;
-    if (__builtin_expect(size >= UF_SIZE_ESCAPE, 0)) {
-        if (!write_escaped_size(table, address, size)) return;
-        in_cell = UF_SIZE_ESCAPE;
+inline __attribute__((always_inline)) void add_block(Table* table, uint64_t address, uint64_t size,
+                                                     uint32_t stack) {
+    if (__builtin_expect(((address & 7) | (address >> UF_ADDRESS_BITS)) == 0 && size < UF_SIZE_ESCAPE, 1)) {
+        uint64_t* cell = find_cell(table, address);
+        if (__builtin_expect(cell != nullptr, 1)) {
+            __atomic_store_n(cell, make_value(table, address, size, stack), __ATOMIC_RELEASE);
+            return;
+        }
     }
-    uint64_t epoch = __atomic_load_n(&table->header()->epoch, __ATOMIC_RELAXED) & UF_EPOCH_MAX;
-    put_cell(table, address,
-             stack | start_in_window(address) << UF_STACK_BITS | epoch << (UF_STACK_BITS + UF_START_BITS) |
-                 in_cell << (64 - UF_SIZE_BITS));
+    add_unusual_block(table, address, size, stack);
 }
 
 // FAST. Takes the block at `address` out: the caller gives it back to the allocator next.
@@ -88,12 +96,6 @@ inline Block take_block(Table* table, uint64_t address) {
 }
 
 // Puts back what take_block() took: the allocator refused to change the block.
-inline void restore_block(Table* table, uint64_t address, const Block& block) {
-    if (block.cell == 0) return;
-    if (block.cell >> (64 - UF_SIZE_BITS) == UF_SIZE_ESCAPE &&
-        !write_escaped_size(table, address, block.size))
-        return;
-    put_cell(table, address, block.cell);
-}
+void restore_block(Table* table, uint64_t address, const Block& block);
 
 }

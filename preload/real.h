@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "preload/hidden.h"
+
 namespace unfreed::preload {
 
 struct RealFunctions {
@@ -23,14 +25,14 @@ struct RealFunctions {
 };
 
 // Every pointer is callable from the start: at first they find the real ones and go on there.
-extern RealFunctions real;
+extern UF_HIDDEN RealFunctions real;
 
 // Once; later calls do nothing.
 void find_real_functions();
 
 // Blocks of the arena: theirs is no free, and they were never recorded.
 constexpr size_t kArenaBytes = 64 << 10;
-extern char arena[kArenaBytes];
+extern UF_HIDDEN char arena[kArenaBytes];
 inline bool in_arena(const void* block) {
     return static_cast<size_t>(static_cast<const char*>(block) - arena) < kArenaBytes;
 }

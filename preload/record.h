@@ -3,6 +3,7 @@
 #include "preload/capture.h"
 #include "preload/inner_calls.h"
 #include "preload/live.h"
+#include "preload/sampling.h"
 
 namespace unfreed::preload {
 
@@ -15,11 +16,12 @@ inline __attribute__((always_inline)) Place place_at(const uint64_t* frame, uf_f
     return Place{frame[1], reinterpret_cast<uint64_t>(frame + 2), frame[0], static_cast<uint8_t>(function)};
 }
 
-inline uint64_t address_of(const void* block) {
-    return reinterpret_cast<uint64_t>(block);
+// One instruction each: a handler that interrupts this thread adds before or after, never in between.
+inline void count_in_own(uf_counter* counter, uint64_t objects, uint64_t bytes) {
+    asm("addq %1, %0" : "+m"(counter->objects) : "er"(objects));
+    asm("addq %1, %0" : "+m"(counter->bytes) : "er"(bytes));
 }
 
-// One instruction each: a handler that interrupts this thread adds before or after, never in between.
 inline void count(Thread* thread, NodeId leaf, uint64_t objects, uint64_t bytes) {
     uf_counter* counter = &thread->counters[leaf];
     if (__builtin_expect(thread->shared_counters, 0)) {
@@ -27,31 +29,7 @@ inline void count(Thread* thread, NodeId leaf, uint64_t objects, uint64_t bytes)
         __atomic_fetch_add(&counter->bytes, bytes, __ATOMIC_RELAXED);
         return;
     }
-    asm("addq %1, %0" : "+m"(counter->objects) : "er"(objects));
-    asm("addq %1, %0" : "+m"(counter->bytes) : "er"(bytes));
-}
-
-// The stack of an allocation that is to be recorded, counted as made; 0: not recorded (counted, or not
-// sampled).
-inline __attribute__((always_inline)) NodeId leaf_for(Table* table, uint64_t size, const Place& at) {
-    if (__builtin_expect(!__atomic_load_n(&table->header()->recording, __ATOMIC_RELAXED), 0)) {
-        stop_session();
-        return 0;
-    }
-    Thread* thread = enter_thread(table);
-    if (__builtin_expect(!thread, 0)) return 0;
-    NodeId leaf = 0;
-    uint64_t mean = table->header()->sample_bytes;
-    if (mean == 0) {
-        leaf = capture(thread, table, at);
-        count(thread, leaf, 1, size);
-    } else if (is_sampled(&thread->sampler, size) && draw_next(&thread->sampler, size, mean)) {
-        leaf = capture(thread, table, at);
-        uint64_t objects = objects_of_sample(size, mean);
-        count(thread, leaf, objects, bytes_of_sample(objects, size));
-    }
-    leave_thread(thread);
-    return leaf;
+    count_in_own(counter, objects, bytes);
 }
 
 // A mapping's stack; mappings are few and large, so they are never sampled. 0: not recorded.
@@ -68,13 +46,33 @@ inline NodeId leaf_for_mapping(Table* table, uint64_t size, const Place& at, boo
     return leaf;
 }
 
+// FAST. With sampling nearly every call is none to record: asked first by every hook, which then goes on to
+// the real function without a frame of its own.
+inline bool is_unsampled(uint64_t size) {
+    return gate.sampled != nullptr && !is_sampled(size);
+}
+inline bool is_unsampled_block(const void* block) {
+    uint8_t* sampled = gate.sampled;
+    return sampled != nullptr && !may_be_sampled(sampled, address_of(block));
+}
+
+// SLOW. record_allocation() where anything is not as usual: no session yet, sampling, a call inside of
+// another allocation function, a handler that interrupted a hook.
+void record_unusual_allocation(void* block, uint64_t size, Place at);
+
+// FAST. For a size that is not is_unsampled().
 inline __attribute__((always_inline)) void record_allocation(void* block, uint64_t size, const Place& at) {
-    if (__builtin_expect(block == nullptr, 0)) return;
-    Table* table = open_table();
-    if (!table || is_inner_call(at.pc)) return;
-    NodeId leaf = leaf_for(table, size, at);
-    if (leaf == 0) return;
-    if (__builtin_expect(table->header()->sample_bytes != 0, 0)) note_sampled(table, address_of(block));
+    Table* table = __atomic_load_n(&gate.table, __ATOMIC_ACQUIRE);
+    Thread* thread = current_thread;
+    if (__builtin_expect(!block || !table || !thread, 0)) return record_unusual_allocation(block, size, at);
+    uint64_t unusual = uint64_t{unusual_state(thread)} | (thread->generation ^ current_generation()) |
+                       address_of(gate.sampled) | inner_range_count() |
+                       (__atomic_load_n(&table->header()->recording, __ATOMIC_RELAXED) ^ 1);
+    if (__builtin_expect(unusual != 0, 0)) return record_unusual_allocation(block, size, at);
+    claim_thread(thread);
+    NodeId leaf = capture(thread, table, at);
+    count_in_own(&thread->counters[leaf], 1, size);
+    leave_thread(thread);
     add_block(table, address_of(block), size, leaf);
 }
 
@@ -83,11 +81,21 @@ inline __attribute__((always_inline)) Block record_free(void* block, uint64_t re
     if (__builtin_expect(block == nullptr, 0)) return Block{};
     Table* table = open_table();
     if (!table || is_inner_call(return_address)) return Block{};
-    if (table->header()->sample_bytes != 0)
-        return may_be_sampled(table, address_of(block)) ? take_block(table, address_of(block)) : Block{};
     Block taken = take_block(table, address_of(block));
+    if (__builtin_expect(gate.sampled != nullptr, 0)) {
+        if (taken.cell != 0) forget_sampled(table, address_of(block));
+        return taken;
+    }
     if (__builtin_expect(taken.cell == 0, 0) && !forked) table->lose(UF_LOSS_free_unknown);
     return taken;
+}
+
+// The real function refused to change the block that record_free() took.
+inline void restore_freed(void* block, const Block& taken) {
+    Table* table = open_table();
+    if (!table || taken.cell == 0) return;
+    if (gate.sampled != nullptr) note_sampled(table, address_of(block));
+    restore_block(table, address_of(block), taken);
 }
 
 }

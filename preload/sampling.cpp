@@ -24,32 +24,42 @@ double exp_of(double x) {
     return result;
 }
 
-uint64_t next_random(Sampler* sampler) {
-    uint64_t x = sampler->random;
+// The thread's xorshift state; 0: not seeded, and nothing drawn yet.
+__thread uint64_t random_state __attribute__((tls_model("initial-exec"))) = 0;
+
+void seed() {
+    uint64_t random = 0;
+    system_call(SYS_getrandom, word(&random), sizeof random, 1 /* GRND_NONBLOCK */);
+    random ^= __builtin_ia32_rdtsc() ^ reinterpret_cast<uint64_t>(&random_state);
+    random_state = random != 0 ? random : 1;
+}
+
+double next_uniform() {
+    uint64_t x = random_state;
     x ^= x << 13;
     x ^= x >> 7;
     x ^= x << 17;
-    return sampler->random = x;
-}
-
-void seed(Sampler* sampler) {
-    uint64_t random = 0;
-    system_call(SYS_getrandom, word(&random), sizeof random, 1 /* GRND_NONBLOCK */);
-    random ^= __builtin_ia32_rdtsc() ^ reinterpret_cast<uint64_t>(sampler);
-    sampler->random = random != 0 ? random : 1;
+    random_state = x;
+    return (static_cast<double>(x >> 11) + 0.5) / 9007199254740992.0;
 }
 
 }
 
-bool draw_next(Sampler* sampler, uint64_t size, uint64_t mean) {
-    bool counting = sampler->random != 0;
-    if (!counting) seed(sampler);
-    bool sampled = counting;
+__thread int64_t countdown __attribute__((tls_model("initial-exec"))) = 0;
+
+void begin_countdown() {
+    countdown = 0;
+    random_state = 0;
+}
+
+bool draw_next(uint64_t size, uint64_t mean) {
+    bool sampled = random_state != 0;
+    if (sampled && countdown >= 0) return false;
+    if (!sampled) seed();
     do {
-        double uniform = (static_cast<double>(next_random(sampler) >> 11) + 0.5) / 9007199254740992.0;
-        sampler->to_next = static_cast<int64_t>(-log_of(uniform) * static_cast<double>(mean));
+        countdown = static_cast<int64_t>(-log_of(next_uniform()) * static_cast<double>(mean));
         if (sampled) return true;
-        sampled = is_sampled(sampler, size);
+        sampled = is_sampled(size);
     } while (sampled);
     return false;
 }

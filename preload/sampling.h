@@ -5,22 +5,28 @@
 #pragma once
 #include <cstdint>
 
+#include "preload/hidden.h"
+
 namespace unfreed::preload {
 
-struct Sampler {
-    int64_t to_next;  // bytes to the next sample point
-    uint64_t random;  // xorshift state; 0: not seeded
-};
+// The thread's own: bytes to its next sample point.
+extern UF_HIDDEN __thread int64_t countdown __attribute__((tls_model("initial-exec")));
 
-// FAST. Does a block of this size hold a sample point?
-inline bool is_sampled(Sampler* sampler, uint64_t size) {
-    sampler->to_next -= static_cast<int64_t>(size < (1ull << 62) ? size : 1ull << 62);
-    return __builtin_expect(sampler->to_next < 0, 0);
+// A session starts: the calling thread draws anew. (After a fork there is no other.)
+void begin_countdown();
+
+// FAST. Does a block of this size hold a sample point? Then the countdown is below zero until draw_next().
+// Bytes of calls that turn out to be none of the program's may be counted off too: the points among them are
+// drawn and dropped, and the others are Poisson as before.
+inline bool is_sampled(uint64_t size) {
+    countdown -= static_cast<int64_t>(size & INT64_MAX);
+    return __builtin_expect(countdown < 0, 0);
 }
 
-// SLOW. A new distance, from an exponential distribution with this mean. False: the countdown had not begun
-// yet, and by the distance drawn now this block is no sample.
-bool draw_next(Sampler* sampler, uint64_t size, uint64_t mean);
+// SLOW. After is_sampled(size): the same answer; and when it is true, draws the distance to the next point,
+// from an exponential distribution with this mean. A countdown that had not begun begins here, with this
+// block.
+bool draw_next(uint64_t size, uint64_t mean);
 
 // What a sampled block of `size` bytes stands for, in 1 / UF_OBJECT_UNIT of a block.
 uint64_t objects_of_sample(uint64_t size, uint64_t mean);

@@ -14,6 +14,7 @@
 #include "preload/modules.h"
 #include "preload/real.h"
 #include "preload/regions.h"
+#include "preload/sampling.h"
 #include "preload/system_call.h"
 #include "preload/thread.h"
 #include "preload/trie.h"
@@ -23,7 +24,6 @@ namespace {
 
 enum SessionState : uint32_t { kNew, kStarting, kOpen, kOff };
 
-Gate closed_gate{};
 char* table_at = nullptr;     // the table's address, the same in every child
 bool started_before = false;  // in this process image or the one it was forked from
 long sandbox_at_start = 0;    // prctl(PR_GET_SECCOMP) then
@@ -129,14 +129,16 @@ bool map_table(int descriptor) {
     return header->magic == UF_TABLE_MAGIC && header->version == UF_TABLE_VERSION;
 }
 
-// A page that a fork wipes; without that a child could write into its parent's table, so then nothing is
-// recorded.
+// Without a page that a fork wipes a child could write into its parent's table: then nothing is recorded.
 bool make_gate() {
-    if (gate != &closed_gate) return true;
-    void* page = map_private(4096);
-    if (!page || system_call(SYS_madvise, word(page), 4096, 18 /* MADV_WIPEONFORK */) != 0) return false;
-    gate = static_cast<Gate*>(page);
-    return true;
+    return system_call(SYS_madvise, word(&gate), sizeof gate, 18 /* MADV_WIPEONFORK */) == 0;
+}
+
+uint32_t last_generation = 1;  // survives a fork
+
+void new_generation() {
+    uint32_t number = __atomic_add_fetch(&last_generation, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&gate.generation, number, __ATOMIC_RELEASE);
 }
 
 // Also a program that allocates nothing is a recorded one.
@@ -153,12 +155,11 @@ bool sandbox_is_new() {
 
 }
 
-Gate* gate = &closed_gate;
-uint32_t generation = 1;
+Gate gate{};
 bool forked = false;
 
 void code_was_unloaded() {
-    __atomic_fetch_add(&generation, 1, __ATOMIC_RELEASE);
+    if (open_table()) new_generation();
 }
 
 char* mapped_table() {
@@ -166,26 +167,27 @@ char* mapped_table() {
 }
 
 void stop_session() {
-    __atomic_store_n(&gate->state, kOff, __ATOMIC_RELAXED);
-    __atomic_store_n(&gate->table, nullptr, __ATOMIC_RELEASE);
+    __atomic_store_n(&gate.state, kOff, __ATOMIC_RELAXED);
+    __atomic_store_n(&gate.sampled, nullptr, __ATOMIC_RELAXED);
+    __atomic_store_n(&gate.table, nullptr, __ATOMIC_RELEASE);
 }
 
 // SLOW: once per process image.
 __attribute__((noinline)) Table* start_session() {
     if (!environment_is_ready()) return nullptr;  // before libc's own start: nothing to read the name from
-    if (__atomic_load_n(&gate->state, __ATOMIC_RELAXED) == kOff) return nullptr;
+    if (__atomic_load_n(&gate.state, __ATOMIC_RELAXED) == kOff) return nullptr;
     find_real_functions();  // the hello says which allocator it is
     SignalsHeld held;
     if (!make_gate()) {
-        closed_gate.state = kOff;
+        gate.state = kOff;
         return nullptr;
     }
     uint32_t expected = kNew;
-    if (!__atomic_compare_exchange_n(&gate->state, &expected, kStarting, false, __ATOMIC_ACQ_REL,
+    if (!__atomic_compare_exchange_n(&gate.state, &expected, kStarting, false, __ATOMIC_ACQ_REL,
                                      __ATOMIC_ACQUIRE)) {
         // Another thread is at it: its answer comes within the hello's own time limit.
-        while (__atomic_load_n(&gate->state, __ATOMIC_ACQUIRE) == kStarting) system_call(SYS_sched_yield);
-        return __atomic_load_n(&gate->table, __ATOMIC_ACQUIRE);
+        while (__atomic_load_n(&gate.state, __ATOMIC_ACQUIRE) == kStarting) system_call(SYS_sched_yield);
+        return __atomic_load_n(&gate.table, __ATOMIC_ACQUIRE);
     }
     long descriptor = sandbox_is_new() ? -1 : say_hello();
     bool open = descriptor >= 0 && map_table(static_cast<int>(descriptor));
@@ -198,12 +200,17 @@ __attribute__((noinline)) Table* start_session() {
         reset_modules(table);
         reset_counter_slots();
         reset_live(table);
-        __atomic_fetch_add(&generation, 1, __ATOMIC_RELEASE);
-        __atomic_store_n(&gate->table, table, __ATOMIC_RELEASE);
+        if (table->header()->sample_bytes != 0) {
+            begin_countdown();
+            note_always(table, address_of(arena), kArenaBytes);
+            __atomic_store_n(&gate.sampled, table->sampled(), __ATOMIC_RELEASE);
+        }
+        new_generation();
+        __atomic_store_n(&gate.table, table, __ATOMIC_RELEASE);
     }
     forked = started_before;
     started_before = true;
-    __atomic_store_n(&gate->state, open ? kOpen : kOff, __ATOMIC_RELEASE);
+    __atomic_store_n(&gate.state, open ? kOpen : kOff, __ATOMIC_RELEASE);
     return open ? reinterpret_cast<Table*>(table_at) : nullptr;
 }
 

@@ -5,30 +5,30 @@
 // it records anything, and never writes into its parent's. A vfork child shares the page with its parent, and
 // its memory too.
 #pragma once
+#include "preload/hidden.h"
 #include "preload/table_view.h"
 
 namespace unfreed::preload {
 
-struct Gate {
-    Table* table;    // null: closed. Set last (release) when a session starts
-    uint32_t state;  // SessionState; 0 in a wiped page
+struct alignas(4096) Gate {
+    Table* table;      // null: closed. Set last (release) when a session starts
+    uint8_t* sampled;  // Table::sampled() in a session that samples, else null. Set before `table`
+    uint32_t state;    // SessionState; 0 in a wiped page
+    // Changes whenever what threads remember may no longer hold: with every session, and when code is
+    // unloaded.
+    uint32_t generation;
 };
-
-// Never null: a closed gate in static memory before the page is there.
-extern Gate* gate;
-
-// Changes whenever what threads remember may no longer hold: with every session, and when code is unloaded.
-extern uint32_t generation;
+extern UF_HIDDEN Gate gate;
 
 inline uint32_t current_generation() {
-    return __atomic_load_n(&generation, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&gate.generation, __ATOMIC_ACQUIRE);
 }
 void code_was_unloaded();
 
 // The table to record into, or null: no collector, stopped, refused, not yet. FAST when the gate is open.
 Table* start_session();
 inline Table* open_table() {
-    Table* table = __atomic_load_n(&gate->table, __ATOMIC_ACQUIRE);
+    Table* table = __atomic_load_n(&gate.table, __ATOMIC_ACQUIRE);
     if (__builtin_expect(table == nullptr, 0)) return start_session();
     return table;
 }

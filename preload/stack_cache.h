@@ -20,14 +20,13 @@ struct SlotGroup {
 
 // 17 cache lines: an odd number spreads the entries' first lines over all sets.
 struct alignas(64) CachedStack {
-    uint64_t pc;  // key; 0: empty
-    uint64_t sp;  // key
+    uint64_t call;  // call_of() its place; 0: empty
+    uint64_t sp;
     uint64_t rbp;
-    uint32_t leaf;  // the trie's leaf: path and function
-    uint8_t function;
-    uint8_t groups;
-    bool uses_rbp;    // rbp in its register matters
-    bool one_by_one;  // not on the thread's own stack: see stack_record.h
+    uint64_t rbp_used;     // all ones where rbp in its register matters, else 0
+    uint32_t leaf;         // the trie's leaf: path and function
+    uint16_t group_bytes;  // of `group`, in use
+    bool one_by_one;       // not on the thread's own stack: see stack_record.h
     SlotGroup group[kMaxGroups];
 };
 static_assert(sizeof(CachedStack) == 17 * 64, "an odd number of cache lines");
@@ -38,7 +37,9 @@ constexpr uint32_t kPlaces = 1024;
 // What a place had last.
 struct LastAt {
     uint32_t offset;  // of the entry in StackCache::entry, in bytes
-    bool steady;  // the same stack came again the last time: then it is compared before anything is hashed
+    // The same stack came again the last time: then it is compared before anything is hashed. Never with
+    // one_by_one.
+    bool steady;
 };
 
 struct StackCache {
@@ -46,7 +47,6 @@ struct StackCache {
     uint32_t bypass;              // captures to go without the cache
     uint32_t window;              // captures in this window of measurement
     uint32_t hits;                // of those
-    uint32_t steady_hits;         // in this window
     uint32_t victim;              // turns, to choose an entry to replace
     uint16_t tag[kCachedStacks];  // a piece of each entry's hash, to look at before the entry; 0: empty
     CachedStack entry[kCachedStacks];
@@ -57,27 +57,41 @@ struct Place {
     uint8_t function;      // uf_function
 };
 
-inline bool is_key(const CachedStack& entry, const Place& at) {
-    return entry.pc == at.pc && entry.sp == at.sp && entry.function == at.function &&
-           (!entry.uses_rbp || entry.rbp == at.rbp);
+inline const SlotGroup* groups_end(const CachedStack& entry) {
+    return reinterpret_cast<const SlotGroup*>(reinterpret_cast<const char*>(entry.group) + entry.group_bytes);
 }
 
-inline bool group_differs(const SlotGroup& group, const uint64_t* stack) {
-    return ((stack[group.offset[0]] ^ group.value[0]) | (stack[group.offset[1]] ^ group.value[1]) |
-            (stack[group.offset[2]] ^ group.value[2]) | (stack[group.offset[3]] ^ group.value[3])) != 0;
+// The call alone: where it returns to and what it called.
+inline uint64_t call_of(const Place& at) {
+    return at.pc | uint64_t{at.function} << 56;
+}
+
+// Only then may the entry's slots be read at all.
+inline bool is_key(const CachedStack& entry, const Place& at) {
+    return ((entry.call ^ call_of(at)) | (entry.sp ^ at.sp)) == 0;
+}
+
+inline uint64_t difference_of_group(const SlotGroup& group, const uint64_t* stack) {
+    return ((stack[group.offset[0]] ^ group.value[0]) | (stack[group.offset[1]] ^ group.value[1])) |
+           ((stack[group.offset[2]] ^ group.value[2]) | (stack[group.offset[3]] ^ group.value[3]));
+}
+
+// For an entry that is_key() and not one_by_one. All slots at once: they nearly always hold, so a branch for
+// each would only add one to mispredict.
+inline bool all_slots_hold(const CachedStack& entry, const Place& at) {
+    const auto* stack = reinterpret_cast<const uint64_t*>(at.sp);
+    uint64_t difference = (entry.rbp ^ at.rbp) & entry.rbp_used;
+    for (const SlotGroup *group = entry.group, *end = groups_end(entry); group != end; group++)
+        difference |= difference_of_group(*group, stack);
+    return difference == 0;
 }
 
 inline bool slots_hold(const CachedStack& entry, const Place& at) {
-    const auto* stack = reinterpret_cast<const uint64_t*>(at.sp);
-    for (int i = 0; i < entry.groups; i++) {
-        const SlotGroup& group = entry.group[i];
-        if (__builtin_expect(entry.one_by_one, 0)) {
-            for (int slot = 0; slot < kSlotsPerGroup; slot++)
-                if (load(at.sp + 8ull * group.offset[slot]) != group.value[slot]) return false;
-        } else if (group_differs(group, stack)) {
-            return false;
-        }
-    }
+    if (__builtin_expect(!entry.one_by_one, 1)) return all_slots_hold(entry, at);
+    if (((entry.rbp ^ at.rbp) & entry.rbp_used) != 0) return false;
+    for (const SlotGroup *group = entry.group, *end = groups_end(entry); group != end; group++)
+        for (int slot = 0; slot < kSlotsPerGroup; slot++)
+            if (load(at.sp + 8ull * group->offset[slot]) != group->value[slot]) return false;
     return true;
 }
 
@@ -90,12 +104,11 @@ struct Contents {
 inline Contents read_contents(const CachedStack& last, const Place& at) {
     const auto* stack = reinterpret_cast<const uint64_t*>(at.sp);
     uint64_t lane[kSlotsPerGroup] = {at.pc, at.sp, at.function, 0};
-    uint64_t difference = 0;
-    for (int i = 0; i < last.groups; i++) {
-        const SlotGroup& group = last.group[i];
+    uint64_t difference = (last.rbp ^ at.rbp) & last.rbp_used;
+    for (const SlotGroup *group = last.group, *end = groups_end(last); group != end; group++) {
         for (int slot = 0; slot < kSlotsPerGroup; slot++) {
-            uint64_t held = stack[group.offset[slot]];
-            difference |= held ^ group.value[slot];
+            uint64_t held = stack[group->offset[slot]];
+            difference |= held ^ group->value[slot];
             lane[slot] = (lane[slot] ^ held) * 0x9e3779b97f4a7c15ull;
         }
     }

@@ -17,7 +17,7 @@ class Table {
     uf_counter* counters(uint32_t slot) const {
         return at<uf_counter>(UF_COUNTERS_OFFSET) + size_t{slot} * UF_NODES;
     }
-    uint32_t* sampled() const { return at<uint32_t>(UF_SAMPLED_OFFSET); }
+    uint8_t* sampled() const { return at<uint8_t>(UF_SAMPLED_OFFSET); }
     uint64_t* chunks() const { return at<uint64_t>(UF_CHUNKS_OFFSET); }
 
     // Rare by nature, so one atomic counter for all threads.

@@ -126,10 +126,7 @@ __attribute__((noinline)) void refresh(Thread* thread, Table* table) {
                     MADV_DONTNEED);
     }
     thread->record.clear();
-    if (thread->session != sessions) {
-        take_counters(thread, table);
-        thread->sampler = Sampler{};
-    }
+    if (thread->session != sessions) take_counters(thread, table);
     thread->generation = current_generation();
 }
 

@@ -3,7 +3,6 @@
 // one, so that allocations in handlers are exact too.
 #pragma once
 #include "preload/rule.h"
-#include "preload/sampling.h"
 #include "preload/session.h"
 #include "preload/stack_cache.h"
 #include "preload/stack_record.h"
@@ -40,12 +39,12 @@ struct Thread {
     bool busy;             // a hook is at work with this; set and cleared by its own thread alone
     bool shared_counters;  // the slot belongs to several threads: add atomically
     uint32_t generation;   // of what is remembered (session.h); another one: forget
+    uint32_t steady_hits;  // of the stack cache, in its window
     uint32_t session;      // whose table the counters are in
     uf_counter* counters;  // this thread's array in the table
     Thread* inner;         // for handlers that interrupt this one
     Thread* next_free;
     uint64_t stack_low, stack_top;  // [low, top) of the thread's own stack is known to be readable
-    Sampler sampler;
 
     // From here on: what is remembered, dropped as a whole by giving its pages back (refresh).
     alignas(4096) StackRecord record;
@@ -56,7 +55,7 @@ struct Thread {
     StackCache cache;
 };
 
-extern __thread Thread* current_thread __attribute__((tls_model("initial-exec")));
+extern UF_HIDDEN __thread Thread* current_thread __attribute__((tls_model("initial-exec")));
 
 // SLOW: the state to use when the thread has none yet or it is busy; null: none to be had (counted).
 Thread* other_thread_state(Table* table);
@@ -66,18 +65,30 @@ void refresh(Thread* thread, Table* table);
 
 void reset_counter_slots();
 
-// FAST. Claims the state; release with leave_thread.
+// The state of this thread, not busy; release with leave_thread.
+inline void claim_thread(Thread* thread) {
+    thread->busy = true;
+    asm volatile("" ::: "memory");  // a handler on this thread sees busy before any change
+}
+
+// Claims a state that is up to date; null: none to be had (counted).
 inline Thread* enter_thread(Table* table) {
     Thread* thread = current_thread;
-    if (__builtin_expect(thread == nullptr || thread->busy, 0)) {
+    if (thread == nullptr || thread->busy) {
         thread = other_thread_state(table);
         if (!thread) return nullptr;
     }
-    thread->busy = true;
-    asm volatile("" ::: "memory");  // a handler on this thread sees busy before any change
-    if (__builtin_expect(thread->generation != __atomic_load_n(&generation, __ATOMIC_ACQUIRE), 0))
-        refresh(thread, table);
+    claim_thread(thread);
+    if (thread->generation != current_generation()) refresh(thread, table);
     return thread;
+}
+
+// Busy, or with counters of several threads: one load for both.
+inline uint16_t unusual_state(const Thread* thread) {
+    static_assert(offsetof(Thread, busy) == 0 && offsetof(Thread, shared_counters) == 1);
+    uint16_t both;
+    __builtin_memcpy(&both, thread, sizeof both);
+    return both;
 }
 
 inline void leave_thread(Thread* thread) {

@@ -176,8 +176,9 @@ typedef struct uf_module {
     (1ull << 31)  // uint32_t[UF_NODE_INDEX]: the shim's hash over wide nodes' children
 #define UF_NODE_INDEX (1u << 25)
 #define UF_SAMPLED_OFFSET \
-    (3ull << 30)  // 16 bytes for each 2 MiB of addresses: the shim's note, when it samples, of where
-                  // it has a block at all (live.h)
+    (3ull << 30)  // uint8_t[UF_SAMPLED_PARTS]: the shim's note, when it samples, of where it has a block
+                  // (live.h)
+#define UF_SAMPLED_PARTS (1u << 28)
 #define UF_COUNTERS_OFFSET (1ull << 32)
 #define UF_CHUNKS_OFFSET (UF_COUNTERS_OFFSET + (uint64_t)UF_COUNTER_SLOTS * UF_NODES * sizeof(uf_counter))
 #define UF_TABLE_BYTES (UF_CHUNKS_OFFSET + (uint64_t)UF_CHUNKS * UF_CHUNK_BYTES_MAX)

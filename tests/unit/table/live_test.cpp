@@ -110,11 +110,24 @@ TEST_CASE("threads that grow the table at the same places lose nothing") {
     CHECK(found == kBlocks * kThreads);
 }
 
-TEST_CASE("when sampling, only noted parts of the address space may have a block") {
+TEST_CASE("when sampling, a part of the address space may have a block while it has a recorded one") {
     TestTable table;
-    CHECK_FALSE(may_be_sampled(table.get(), kHeap));
+    uint8_t* sampled = table.get()->sampled();
+    CHECK_FALSE(may_be_sampled(sampled, kHeap));
     note_sampled(table.get(), kHeap);
-    CHECK(may_be_sampled(table.get(), kHeap + (1 << 14) - 1));
-    CHECK_FALSE(may_be_sampled(table.get(), kHeap + (1 << 14)));
-    CHECK_FALSE(may_be_sampled(table.get(), kHeap - 1));
+    note_sampled(table.get(), kHeap + 64);
+    CHECK(may_be_sampled(sampled, kHeap + (1 << 14) - 1));
+    CHECK_FALSE(may_be_sampled(sampled, kHeap + (1 << 14)));
+    CHECK_FALSE(may_be_sampled(sampled, kHeap - 1));
+    forget_sampled(table.get(), kHeap);
+    CHECK(may_be_sampled(sampled, kHeap));
+    forget_sampled(table.get(), kHeap + 64);
+    CHECK_FALSE(may_be_sampled(sampled, kHeap));
+}
+
+TEST_CASE("a part that had more recorded blocks than its count holds is looked at for ever") {
+    TestTable table;
+    for (int i = 0; i < 300; i++) note_sampled(table.get(), kHeap);
+    for (int i = 0; i < 300; i++) forget_sampled(table.get(), kHeap);
+    CHECK(may_be_sampled(table.get()->sampled(), kHeap));
 }
