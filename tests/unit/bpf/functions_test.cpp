@@ -37,3 +37,12 @@ TEST_CASE("a pair is a domain of its own") {
     CHECK(functions.domains().at(functions.domain_of(functions.find("pool_get")->index)) ==
           "pool_get:pool_put");
 }
+
+TEST_CASE("what gives a matrix of OpenCV its memory is known, and allocates nothing itself") {
+    const Functions functions({});
+    for (const char* symbol : {"_ZN2cv3Mat6createEiPKii", "cvCreateData"}) {
+        REQUIRE(functions.find(symbol) != nullptr);
+        CHECK(functions.find(symbol)->makes_matrix());
+        CHECK(!functions.find(symbol)->allocates());
+    }
+}

@@ -143,3 +143,25 @@ TEST_CASE("the loss statement and the run's facts are taken over") {
     CHECK(*profile.losses == std::vector<std::string>{"12 blocks not recorded: the live table is full"});
     CHECK(profile.notes == std::vector<std::string>{"process 7 was not traced"});
 }
+
+TEST_CASE("where a goroutine was created is a frame of its own, beside calls at the same address") {
+    SnapshotMaker maker;
+    const auto app = maker.module("/nowhere/app", 0x400000);
+    const auto call = maker.call(app, 0x11);
+    Frame creation = maker.snapshot.frames[call];
+    creation.kind = Frame::Kind::kCreation;
+    maker.sample(maker.path({maker.frame(creation), call, maker.function("malloc")}), 1, 8);
+    const Profile profile = maker.profile();
+    REQUIRE(profile.samples.size() == 1);
+    CHECK(path_text(profile, profile.samples[0]) ==
+          "malloc < app+0x10" + kGone + " < created by app+0x10" + kGone);
+}
+
+TEST_CASE("samples have the shape of the matrix that their blocks serve") {
+    SnapshotMaker maker;
+    maker.snapshot.shapes.emplace_back("480x640 CV_32FC1");
+    maker.sample(maker.path({maker.function("malloc")}), 1, 8);
+    maker.snapshot.samples[0].shape = 1;
+    const Profile profile = maker.profile();
+    CHECK(profile.strings[profile.samples[0].shape] == "480x640 CV_32FC1");
+}
