@@ -55,7 +55,7 @@ BOOKS_FUNCTION void site_no_matrix(cv::Mat* mat) {
 // OpenCV throws, through unfreed's own frame.
 BOOKS_FUNCTION bool site_refused() {
     try {
-        new cv::Mat(1 << 30, 1 << 30, CV_64FC4);
+        new cv::Mat(1 << 30, 1 << 30, CV_8UC1);
     } catch (const cv::Exception&) {
         return true;
     }
