@@ -210,7 +210,7 @@ UF_EXEC_LIST(execle, exec, true)
 
 UF_HOOK int posix_spawn(pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions,
                         const posix_spawnattr_t* attributes, char* const arguments[],
-                        char* const variables[]) noexcept {
+                        char* const variables[]) {
     Start start(path, false, variables);
     const int error = real_posix_spawn.get(0)(pid, path, actions, attributes, arguments, start.variables());
     if (error != 0) start.failed();
@@ -218,7 +218,7 @@ UF_HOOK int posix_spawn(pid_t* pid, const char* path, const posix_spawn_file_act
 }
 UF_HOOK int posix_spawnp(pid_t* pid, const char* file, const posix_spawn_file_actions_t* actions,
                          const posix_spawnattr_t* attributes, char* const arguments[],
-                         char* const variables[]) noexcept {
+                         char* const variables[]) {
     Start start(file, true, variables);
     const int error = real_posix_spawnp.get(0)(pid, file, actions, attributes, arguments, start.variables());
     if (error != 0) start.failed();
