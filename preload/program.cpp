@@ -39,7 +39,7 @@ class File {
 };
 
 bool gains_privileges(const char* path) {
-    struct stat status{};
+    struct stat status {};
     if (system_call(SYS_stat, word(path), word(&status)) != 0) return false;
     const auto user = static_cast<uid_t>(system_call(SYS_geteuid));
     const auto group = static_cast<gid_t>(system_call(SYS_getegid));
