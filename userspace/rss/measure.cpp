@@ -78,11 +78,13 @@ std::vector<Claim> apart(std::vector<Claim> claims, const std::vector<Claim>& mo
     return claims;
 }
 
-// glibc's own program break, and not another allocator's.
+// glibc's own program break, and not another allocator's. It may have grown since the mappings were read.
 bool holds_main_arena(const GlibcMalloc& malloc, const Mapping& mapping) {
-    return !malloc.arenas.empty() && malloc.arenas.front().top_bytes != 0 &&
-           malloc.arenas.front().free.back().start >= mapping.start &&
-           malloc.arenas.front().free.back().start < mapping.end;
+    constexpr std::uint64_t kMostBytes = 1ull << 40;  // what malloc maps elsewhere lies farther away
+    if (mapping.name != "[heap]" || malloc.arenas.empty() || malloc.arenas.front().top_bytes == 0)
+        return false;
+    const std::uint64_t top = malloc.arenas.front().free.back().start;
+    return top >= mapping.start && top - mapping.start < kMostBytes;
 }
 
 constexpr std::uint64_t kChunkHeader = 16;  // before every block of glibc's, its second half at least
