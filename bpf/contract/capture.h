@@ -113,7 +113,7 @@ struct uf_block {
 };
 
 /* The table of live blocks (bpf/live_table.h): a line of the cache, with places for two. */
-enum { UF_BPF_LINES = 1 << 19 };                /* a power of two */
+enum { UF_BPF_LINES = 1 << 20 };                /* a power of two */
 enum { UF_PLACE_EMPTY = 0, UF_PLACE_BUSY = 1 }; /* keys that no block has; busy: `block` is being written */
 struct uf_place {
     uint64_t key;

@@ -218,7 +218,7 @@ int KernelSide::load(bool sessions, bool restores_returns) {
     const int processors = libbpf_num_possible_cpus();
     bpf_map__set_max_entries(programs_->maps.scratches,
                              static_cast<std::uint32_t>(std::max(processors, 1)) * UF_BPF_SCRATCH_PER_CPU);
-    bpf_map__set_max_entries(programs_->maps.live, 1u << 22);
+    bpf_map__set_max_entries(programs_->maps.live, 1u << 21);
     const int error = -probes__load(programs_);
     if (error == 0) {
         sessions_ = sessions;
