@@ -120,6 +120,20 @@ TEST_CASE("memory of a matrix is OpenCV's, whatever allocator it is from") {
     CHECK(snapshot.domains[only_sample(snapshot).domain] == "opencv");
 }
 
+TEST_CASE("outside of a goroutine's stack is where it was created, in the module that its frames are in") {
+    Table table;
+    const std::uint64_t module = table.builder.add_module("/bin/service", kCode & ~0xfffull, kCode + 0x10000);
+    const std::uint32_t creation = table.builder.add_node(0, UF_PC_CREATION | (kCode + 0x20));
+    const std::uint32_t goexit = table.builder.add_node(creation, module | kCode);
+    table.builder.add_block(kHeap, 9, table.builder.add_node(goexit, UF_FUNCTION_malloc));
+    const Snapshot snapshot = table.read();
+    const std::vector<Frame> frames = frames_of(snapshot, only_sample(snapshot).stack);
+    REQUIRE(frames.size() == 3);
+    CHECK(frames[2].kind == Frame::Kind::kCreation);
+    CHECK(frames[2].address == kCode + 0x20);
+    CHECK(frames[2].module == frames[1].module);
+}
+
 TEST_CASE("a shape that makes no sense is none") {
     Table table;
     const std::uint32_t leaf = table.builder.add_path(kCode, UF_FUNCTION_malloc);
