@@ -12,7 +12,8 @@ namespace {
 // A heap that grows uses all cells of a chunk soon: one system call for its pages costs half of what a fault
 // for each does, and a large heap's come as huge pages where the kernel has them for memory files, which
 // saves misses of the address translation too. A small heap's come one by one, so that a short program pays
-// for what it uses. A kernel that refuses (populating: before 5.14) changes nothing.
+// for what it uses, and so do all when sampling. A kernel that refuses (populating: before 5.14) changes
+// nothing.
 constexpr uint64_t kHugePage = 2 << 20;
 constexpr uint64_t kSmallTable = 2 << 20;
 constexpr uint64_t kLargeTable = 16 << 20;
@@ -20,7 +21,7 @@ constexpr uint64_t kLargeTable = 16 << 20;
 void populate(Table* table, uint32_t chunk) {
     uint64_t bytes = 8ull << (UF_DIRECTORY_SHIFT - cell_shift);
     uint64_t at = chunk * bytes;
-    if (at < kSmallTable) return;
+    if (at < kSmallTable || table->header()->sample_bytes != 0) return;
     long cells = word(table->chunks()) + static_cast<long>(at);
     if (at >= kLargeTable && at % kHugePage == 0)
         system_call(SYS_madvise, cells, kHugePage, 14 /* MADV_HUGEPAGE */);
