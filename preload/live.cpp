@@ -9,11 +9,12 @@ uint32_t start_mask = 3;
 
 namespace {
 
-// A heap that grows uses all cells of a chunk soon: one system call for its pages costs half of what a fault
-// for each does, and a large heap's come as huge pages where the kernel has them for memory files, which
-// saves misses of the address translation too. A small heap's come one by one, so that a short program pays
-// for what it uses, and so do all when sampling. A kernel that refuses (populating: before 5.14) changes
-// nothing.
+// Small blocks use all cells of their chunk soon: one system call for its pages costs half of what a fault
+// for each does, and a large table's come as huge pages where the kernel has them for memory files, which
+// saves misses of the address translation too. Where blocks are large, few cells are ever used, and pages
+// come one by one; likewise with sampling, in a short program, and where a chunk is so large that the call
+// would be felt (cell_shift 3). A kernel that refuses (populating: before 5.14) changes nothing.
+constexpr uint64_t kSmallBlock = 1024;
 constexpr uint64_t kHugePage = 2 << 20;
 constexpr uint64_t kSmallTable = 2 << 20;
 constexpr uint64_t kLargeTable = 16 << 20;
@@ -21,7 +22,7 @@ constexpr uint64_t kLargeTable = 16 << 20;
 void populate(Table* table, uint32_t chunk) {
     uint64_t bytes = 8ull << (UF_DIRECTORY_SHIFT - cell_shift);
     uint64_t at = chunk * bytes;
-    if (at < kSmallTable || table->header()->sample_bytes != 0) return;
+    if (at < kSmallTable || cell_shift != 5 || table->header()->sample_bytes != 0) return;
     long cells = word(table->chunks()) + static_cast<long>(at);
     if (at >= kLargeTable && at % kHugePage == 0)
         system_call(SYS_madvise, cells, kHugePage, 14 /* MADV_HUGEPAGE */);
@@ -39,7 +40,6 @@ uint32_t make_chunk(Table* table, uint64_t address) {
             return 0;
         }
     } while (!__atomic_compare_exchange_n(count, &mine, mine + 1, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
-    populate(table, mine);
     uint32_t expected = 0;
     // Who comes second uses the first one's chunk; its own number stays unused, which costs nothing in a
     // sparse file.
@@ -76,6 +76,11 @@ void reset_live(Table* table) {
 __attribute__((noinline)) void add_unusual_block(Table* table, uint64_t address, uint64_t size,
                                                  uint32_t stack) {
     if ((address & 7) != 0 || (address >> UF_ADDRESS_BITS) != 0) return table->lose(UF_LOSS_block_address);
+    if (size <= kSmallBlock && find_cell(table, address) == nullptr) {
+        uint32_t chunk = make_chunk(table, address);
+        if (chunk == 0) return;
+        populate(table, chunk);
+    }
     uint64_t in_cell = size;
     if (size >= UF_SIZE_ESCAPE) {
         if (!write_escaped_size(table, address, size)) return;
