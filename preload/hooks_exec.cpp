@@ -16,8 +16,7 @@
 #include "preload/program.h"
 #include "preload/session.h"
 #include "preload/system_call.h"
-
-#define UF_HOOK extern "C" __attribute__((visibility("default")))
+#include "preload/visibility.h"
 
 using namespace unfreed::preload;
 
@@ -150,18 +149,21 @@ class Start {
     char preload_[kPathBytes];
 };
 
-int exec(const char* path, char* const* arguments, char* const* variables) {
-    Start start(path, false, variables);
-    const int result = real_execve.get(0)(path, arguments, start.variables());
+int exec(const char* file, bool along_path, char* const* arguments, char* const* variables) {
+    Start start(file, along_path, variables);
+    Late<Exec>& real = along_path ? real_execvpe : real_execve;
+    const int result = real.get(0)(file, arguments, start.variables());
     start.failed();
     return result;
 }
 
-int exec_along_path(const char* file, char* const* arguments, char* const* variables) {
-    Start start(file, true, variables);
-    const int result = real_execvpe.get(0)(file, arguments, start.variables());
-    start.failed();
-    return result;
+int spawn(bool along_path, pid_t* pid, const char* file, const posix_spawn_file_actions_t* actions,
+          const posix_spawnattr_t* attributes, char* const* arguments, char* const* variables) {
+    Start start(file, along_path, variables);
+    Late<Spawn>& real = along_path ? real_posix_spawnp : real_posix_spawn;
+    const int error = real.get(0)(pid, file, actions, attributes, arguments, start.variables());
+    if (error != 0) start.failed();
+    return error;
 }
 
 // The arguments of execl and its like as a list; `rest` ends behind the null that ends them.
@@ -174,20 +176,20 @@ size_t count_arguments(va_list rest) {
 }
 
 UF_HOOK int execve(const char* path, char* const arguments[], char* const variables[]) noexcept {
-    return exec(path, arguments, variables);
+    return exec(path, false, arguments, variables);
 }
 UF_HOOK int execv(const char* path, char* const arguments[]) noexcept {
-    return exec(path, arguments, environ);
+    return exec(path, false, arguments, environ);
 }
 UF_HOOK int execvp(const char* file, char* const arguments[]) noexcept {
-    return exec_along_path(file, arguments, environ);
+    return exec(file, true, arguments, environ);
 }
 UF_HOOK int execvpe(const char* file, char* const arguments[], char* const variables[]) noexcept {
-    return exec_along_path(file, arguments, variables);
+    return exec(file, true, arguments, variables);
 }
 
 // `variables_follow`: the environment is one more argument behind the null.
-#define UF_EXEC_LIST(name, how, variables_follow)                                           \
+#define UF_EXEC_LIST(name, along_path, variables_follow)                                    \
     UF_HOOK int name(const char* file, const char* first, ...) noexcept {                   \
         va_list rest;                                                                       \
         va_start(rest, first);                                                              \
@@ -199,28 +201,22 @@ UF_HOOK int execvpe(const char* file, char* const arguments[], char* const varia
         for (size_t i = 1; i <= count; i++) arguments[i] = va_arg(rest, char*);             \
         char* const* variables = (variables_follow) ? va_arg(rest, char* const*) : environ; \
         va_end(rest);                                                                       \
-        return how(file, arguments, variables);                                             \
+        return exec(file, along_path, arguments, variables);                                \
     }
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wvla"
-UF_EXEC_LIST(execl, exec, false)
-UF_EXEC_LIST(execlp, exec_along_path, false)
-UF_EXEC_LIST(execle, exec, true)
+UF_EXEC_LIST(execl, false, false)
+UF_EXEC_LIST(execlp, true, false)
+UF_EXEC_LIST(execle, false, true)
 #pragma GCC diagnostic pop
 
 UF_HOOK int posix_spawn(pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions,
                         const posix_spawnattr_t* attributes, char* const arguments[],
                         char* const variables[]) {
-    Start start(path, false, variables);
-    const int error = real_posix_spawn.get(0)(pid, path, actions, attributes, arguments, start.variables());
-    if (error != 0) start.failed();
-    return error;
+    return spawn(false, pid, path, actions, attributes, arguments, variables);
 }
 UF_HOOK int posix_spawnp(pid_t* pid, const char* file, const posix_spawn_file_actions_t* actions,
                          const posix_spawnattr_t* attributes, char* const arguments[],
                          char* const variables[]) {
-    Start start(file, true, variables);
-    const int error = real_posix_spawnp.get(0)(pid, file, actions, attributes, arguments, start.variables());
-    if (error != 0) start.failed();
-    return error;
+    return spawn(true, pid, file, actions, attributes, arguments, variables);
 }

@@ -13,8 +13,7 @@
 
 #include "preload/session.h"
 #include "preload/system_call.h"
-
-#define UF_HOOK extern "C" __attribute__((visibility("default")))
+#include "preload/visibility.h"
 
 using namespace unfreed::preload;
 

@@ -4,8 +4,7 @@
 
 #include "preload/real.h"
 #include "preload/record.h"
-
-#define UF_HOOK extern "C" __attribute__((visibility("default")))
+#include "preload/visibility.h"
 
 namespace unfreed::preload {
 namespace {

@@ -8,6 +8,7 @@
 #include "preload/late.h"
 #include "preload/mat_shape.h"
 #include "preload/record.h"
+#include "preload/visibility.h"
 
 using namespace unfreed::preload;
 
@@ -146,7 +147,6 @@ Late<void(void*)> real_create_data{"cvCreateData", nullptr};
 
 }
 
-#define UF_HOOK extern "C" __attribute__((visibility("default")))
 #define UF_CALLER reinterpret_cast<uint64_t>(__builtin_return_address(0))
 
 UF_HOOK void uf_mat_create(Mat*, int, const int*, int) asm("_ZN2cv3Mat6createEiPKii");

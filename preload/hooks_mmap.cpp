@@ -6,8 +6,7 @@
 #include "preload/late.h"
 #include "preload/record.h"
 #include "preload/regions.h"
-
-#define UF_HOOK extern "C" __attribute__((visibility("default")))
+#include "preload/visibility.h"
 
 using namespace unfreed::preload;
 

@@ -5,7 +5,7 @@
 #pragma once
 #include <cstdint>
 
-#include "preload/hidden.h"
+#include "preload/visibility.h"
 
 namespace unfreed::preload {
 

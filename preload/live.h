@@ -4,8 +4,8 @@
 // no lock is needed; cells are stored whole, so the collector's reads (any time) never see half of one. A
 // kill between two stores leaves a block recorded or not recorded, never recorded wrongly.
 #pragma once
-#include "preload/hidden.h"
 #include "preload/table_view.h"
+#include "preload/visibility.h"
 
 namespace unfreed::preload {
 

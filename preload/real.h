@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "preload/hidden.h"
+#include "preload/visibility.h"
 
 namespace unfreed::preload {
 

@@ -5,8 +5,8 @@
 // it records anything, and never writes into its parent's. A vfork child shares the page with its parent, and
 // its memory too.
 #pragma once
-#include "preload/hidden.h"
 #include "preload/table_view.h"
+#include "preload/visibility.h"
 
 namespace unfreed::preload {
 

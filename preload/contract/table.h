@@ -190,4 +190,5 @@ static_assert(sizeof(uf_node) == 24 && sizeof(uf_counter) == 16 && sizeof(uf_reg
 static_assert(sizeof(uf_module) == 72 && offsetof(uf_module, build_id) == 32, "module");
 static_assert(UF_REGIONS_OFFSET + UF_REGIONS * sizeof(uf_region) <= UF_DIRECTORY_OFFSET, "regions fit");
 static_assert(UF_NODES_OFFSET + (uint64_t)UF_NODES * sizeof(uf_node) <= UF_NODE_INDEX_OFFSET, "nodes fit");
+static_assert(UF_SAMPLED_OFFSET + (uint64_t)UF_SAMPLED_PARTS <= UF_COUNTERS_OFFSET, "sampled parts fit");
 static_assert(UF_STACK_BITS + UF_START_BITS + UF_EPOCH_BITS + UF_SIZE_BITS == 64, "a cell is 64 bits");

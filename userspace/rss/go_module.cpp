@@ -2,26 +2,15 @@
 
 #include <fcntl.h>
 #include <gelf.h>
-#include <unistd.h>
 
 #include <set>
 #include <string_view>
 
+#include "userspace/process/descriptor.h"
+#include "userspace/process/elf_section.h"
+
 namespace unfreed::rss {
 namespace {
-
-bool has_section(Elf* elf, std::string_view wanted) {
-    std::size_t names = 0;
-    if (elf_getshdrstrndx(elf, &names) != 0) return false;
-    for (Elf_Scn* section = elf_nextscn(elf, nullptr); section != nullptr;
-         section = elf_nextscn(elf, section)) {
-        GElf_Shdr header;
-        if (gelf_getshdr(section, &header) == nullptr) continue;
-        const char* const name = elf_strptr(elf, names, header.sh_name);
-        if (name != nullptr && name == wanted) return true;
-    }
-    return false;
-}
 
 // What the loader added to the file's addresses, as one of its mappings shows.
 std::optional<std::uint64_t> bias_of(Elf* elf, const Mapping& mapping) {
@@ -49,12 +38,12 @@ std::optional<GoModule> find_go_module(int pid, const std::vector<Mapping>& mapp
             !seen.insert(mapping.name).second)
             continue;
         const std::string path = "/proc/" + std::to_string(pid) + "/root" + mapping.name;
-        const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-        Elf* const elf = elf_begin(descriptor, ELF_C_READ_MMAP, nullptr);
-        if (elf != nullptr && elf_kind(elf) == ELF_K_ELF && has_section(elf, ".go.buildinfo"))
+        const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        Elf* const elf = elf_begin(file.get(), ELF_C_READ_MMAP, nullptr);
+        if (elf != nullptr && elf_kind(elf) == ELF_K_ELF &&
+            find_section(elf, [](std::string_view name) { return name == ".go.buildinfo"; }))
             if (const auto bias = bias_of(elf, mapping)) found = GoModule{path, mapping.name, *bias};
         elf_end(elf);
-        if (descriptor >= 0) close(descriptor);
         if (found) break;
     }
     return found;

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "userspace/process/descriptor.h"
+#include "userspace/process/elf_section.h"
 #include "userspace/rss/live_value.h"
 
 namespace unfreed::rss {
@@ -20,24 +22,15 @@ constexpr std::size_t kProbed = 64;   // spans that tell a list from other slice
 
 // The section's first bytes, from the file: the process may have changed what it has in memory.
 std::string section_start(const std::string& path, std::string_view wanted, std::size_t bytes) {
-    const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
     elf_version(EV_CURRENT);
-    Elf* const elf = elf_begin(descriptor, ELF_C_READ_MMAP, nullptr);
-    std::size_t names = 0;
-    std::string found;
-    if (elf != nullptr && elf_getshdrstrndx(elf, &names) == 0)
-        for (Elf_Scn* section = nullptr; (section = elf_nextscn(elf, section)) != nullptr;) {
-            GElf_Shdr header;
-            const bool read = gelf_getshdr(section, &header) != nullptr;
-            const char* const name = read ? elf_strptr(elf, names, header.sh_name) : nullptr;
-            if (name == nullptr || name != wanted) continue;
-            found.resize(std::min<std::size_t>(bytes, header.sh_size));
-            const ssize_t got =
-                pread(descriptor, found.data(), found.size(), static_cast<off_t>(header.sh_offset));
-            found.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
-        }
+    Elf* const elf = elf_begin(file.get(), ELF_C_READ_MMAP, nullptr);
+    const auto section = find_section(elf, [&](std::string_view name) { return name == wanted; });
     elf_end(elf);
-    if (descriptor >= 0) close(descriptor);
+    std::string found(section ? std::min<std::size_t>(bytes, section->sh_size) : 0, '\0');
+    const ssize_t got =
+        section ? pread(file.get(), found.data(), found.size(), static_cast<off_t>(section->sh_offset)) : 0;
+    found.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
     return found;
 }
 

@@ -27,6 +27,13 @@ std::vector<pid_t> children_of(pid_t pid) {
     return children;
 }
 
+// Where the file is now, or was when it was deleted.
+std::string path_of(const CodeFile& file) {
+    std::error_code ignored;
+    return std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", file.descriptor()), ignored)
+        .string();
+}
+
 }  // namespace
 
 const CodeModule* ProcessImage::module_at(std::uint64_t address) const {
@@ -123,10 +130,7 @@ bool Processes::probe(Traced& traced, const CodeFile& file) {
         const Function& function = found.function;
         if (!found.probed) continue;
         if (found.may_throw && !kernel_.restores_returns()) {
-            std::error_code ignored;
-            const auto path =
-                std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", file.descriptor()), ignored);
-            unsafe_.insert(functions_.names()[function.index] + " of " + path.string());
+            unsafe_.insert(functions_.names()[function.index] + " of " + path_of(file));
             continue;
         }
         std::uint64_t cookie = UF_COOKIE(traced.slot, function.index, function.kind);
@@ -227,10 +231,7 @@ void Processes::take_from_kernel(Traced& traced) {
         module.end = range.end;
         module.bias = range.base - file->table().base;
         module.file = file;
-        std::error_code ignored;
-        const auto path =
-            std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", file->descriptor()), ignored);
-        show(image, module, path.string());
+        show(image, module, path_of(*file));
         const auto at =
             std::upper_bound(image.modules.begin(), image.modules.end(), module.begin,
                              [](std::uint64_t value, const CodeModule& m) { return value < m.begin; });
