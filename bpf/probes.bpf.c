@@ -7,7 +7,7 @@
  *   shape                                  entry of what gives a matrix of OpenCV its memory (matrices.h)
  *   release                                the block -> out of the live table
  *   unwind                                 exceptions: return addresses put back
- *   sys_enter, sys_exit                    mmap, munmap, mremap: rare, so they are sent as events
+ *   sys_enter, sys_exit                    mmap, munmap, mremap, brk: rare, so they are sent as events
  *   on_fork, on_exec, on_exit              processes
  *
  * A block is counted once: the function that returns it last wins, since it finds the inner one's entry and
@@ -322,10 +322,10 @@ int unwind(struct pt_regs* regs) {
 
 /* --- memory maps: system calls, of all processes; the number is looked at first */
 
-enum { SYS_MMAP = 9, SYS_MPROTECT = 10, SYS_MUNMAP = 11, SYS_MREMAP = 25 };
+enum { SYS_MMAP = 9, SYS_MPROTECT = 10, SYS_MUNMAP = 11, SYS_BRK = 12, SYS_MREMAP = 25 };
 enum { UF_PROT_EXEC = 4 };
 
-static __always_inline const struct uf_slot* current_slot(uint32_t* index) {
+static __always_inline struct uf_slot* current_slot(uint32_t* index) {
     uint32_t pid = bpf_get_current_pid_tgid() >> 32;
     const uint32_t* const found = bpf_map_lookup_elem(&pids, &pid);
     if (!found) return 0;
@@ -381,13 +381,36 @@ int sys_enter(unsigned long long* context) {
     const struct pt_regs* const regs = (const struct pt_regs*)context[0];
     const long number = context[1];
     /* munmap before it happens: once it has, another thread may map the same place, and be heard first. */
-    if (number != SYS_MUNMAP) return 0;
+    if (number != SYS_MUNMAP && number != SYS_BRK) return 0;
     uint32_t index = 0;
-    const struct uf_slot* const slot = current_slot(&index);
+    struct uf_slot* const slot = current_slot(&index);
     if (!slot || !slot->process) return 0;
+    if (number == SYS_BRK) {
+        struct task_struct* const task = (struct task_struct*)bpf_get_current_task();
+        slot->program_break = BPF_CORE_READ(task, mm, brk);
+        return 0;
+    }
     struct uf_event event = {.address = regs->di, .length = regs->si};
     send_event(&event, UF_EVENT_UNMAP, slot, index);
     return 0;
+}
+
+/* A break that grows is one more mapping, one that shrinks takes from the end. Threads that call brk at once
+ * need a lock of their own anyway: it tells them where the break is, not what each of them got. */
+static __always_inline void on_break(const struct pt_regs* regs, uint64_t now, const struct uf_slot* slot,
+                                     uint32_t index) {
+    const uint64_t before = slot->program_break;
+    if (!before || now != regs->di || now == before) return; /* a question, or refused */
+    if (now < before) {
+        struct uf_event shrunk = {.address = now, .length = before - now};
+        send_event(&shrunk, UF_EVENT_UNMAP, slot, index);
+        return;
+    }
+    enum { READABLE_AND_WRITABLE = 3 };
+    struct uf_event grown = {.address = before, .length = now - before, .flags = READABLE_AND_WRITABLE};
+    const struct uf_registers at = {regs->ip, regs->sp, regs->bp};
+    grown.stack = stack_of(slot, index, UF_FUNCTION_BRK, 0, &at, 0, 0);
+    send_event(&grown, UF_EVENT_MAP, slot, index);
 }
 
 SEC("tp_btf/sys_exit")
@@ -395,11 +418,15 @@ int sys_exit(unsigned long long* context) {
     const struct pt_regs* const regs = (const struct pt_regs*)context[0];
     const uint64_t result = context[1];
     const long number = regs->orig_ax;
-    if (number != SYS_MMAP && number != SYS_MREMAP && number != SYS_MPROTECT) return 0;
+    if (number != SYS_MMAP && number != SYS_MREMAP && number != SYS_MPROTECT && number != SYS_BRK) return 0;
     if (result > -4096ull) return 0;
     uint32_t index = 0;
     const struct uf_slot* const slot = current_slot(&index);
     if (!slot || !slot->process) return 0;
+    if (number == SYS_BRK) {
+        on_break(regs, result, slot, index);
+        return 0;
+    }
     struct uf_event event = {.address = result};
     if (number != SYS_MREMAP && (regs->dx & UF_PROT_EXEC)) {
         enum { MAP_ANONYMOUS = 0x20 };
@@ -417,7 +444,8 @@ int sys_exit(unsigned long long* context) {
         return 0;
     }
     const struct uf_registers at = {regs->ip, regs->sp, regs->bp};
-    event.stack = stack_of(slot, index, number == SYS_MMAP ? UINT16_MAX : UINT16_MAX - 1, 0, &at, 0, 0);
+    event.stack =
+        stack_of(slot, index, number == SYS_MMAP ? UF_FUNCTION_MMAP : UF_FUNCTION_MREMAP, 0, &at, 0, 0);
     if (number == SYS_MMAP) {
         event.length = regs->si;
         event.flags = regs->dx;
@@ -450,7 +478,7 @@ int on_fork(unsigned long long* context) {
 SEC("tp_btf/sched_process_exec")
 int on_exec(unsigned long long* context) {
     uint32_t index = 0;
-    struct uf_slot* const slot = (struct uf_slot*)current_slot(&index);
+    struct uf_slot* const slot = current_slot(&index);
     (void)context;
     if (!slot) return 0;
     struct uf_event event = {.stack = slot->process};

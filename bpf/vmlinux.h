@@ -68,7 +68,7 @@ struct files_struct {
     struct fdtable* fdt;
 };
 struct mm_struct {
-    unsigned long start_code, end_code;
+    unsigned long start_code, end_code, brk;
     struct file* exe_file;
 };
 struct task_struct {

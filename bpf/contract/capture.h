@@ -43,6 +43,8 @@ enum uf_call_kind {
  * request of 0 bytes one of 1, and has compared just before; userspace knows which operators' flag says so.
  */
 #define UF_FUNCTION_ZERO_FLAG 0x8000u
+/* In a stack event's function: no function of the list, but a system call. */
+enum { UF_FUNCTION_BRK = 0xfffd, UF_FUNCTION_MREMAP = 0xfffe, UF_FUNCTION_MMAP = 0xffff };
 /* The function may call recorded ones inside: what they do is not counted (OpenCV's allocator, --pair). */
 #define UF_COOKIE_WRAPS (1ull << 40)
 /* The probe stands on the function's first instruction: the flags are the caller's. */
@@ -56,6 +58,7 @@ enum uf_call_kind {
 struct uf_slot {
     uint32_t process; /* id of the image; 0: nothing is recorded */
     uint32_t pid;
+    uint64_t program_break; /* where the process's last call of brk found it; the kernel alone writes */
 };
 
 /* The code of a slot's process. Userspace alone writes; it counts while `process` is the slot's. */
@@ -257,7 +260,7 @@ struct uf_control {
     uint64_t losses[UF_BPF_LOSS_COUNT];
 };
 
-static_assert(sizeof(struct uf_slot) == 8, "slot");
+static_assert(sizeof(struct uf_slot) == 16, "slot");
 static_assert(sizeof(struct uf_code) == 24, "code");
 static_assert(sizeof(struct uf_range) == 32, "range");
 static_assert(sizeof(struct uf_block) == 24, "block");

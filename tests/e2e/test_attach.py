@@ -169,6 +169,16 @@ class RunByEbpf(harness.Case):
         self.assertEqual((sample.inuse_objects, sample.inuse_space), (1, 100))
         self.assertEqual([frame.function for frame in sample.frames[:2]], ["malloc", "main"])
 
+    def test_a_break_that_the_program_moves_itself(self):
+        ended = self.execute([harness.UNFREED, "run", "--backend", "ebpf", "-q", "-o", self.path("profile"), "--",
+                              self.program("program_break"), self.path("books")])
+        self.assert_ended(ended, 0)
+        profile = self.profile()
+        self.assert_agrees(profile, "books")
+        self.assert_nothing_lost(profile)
+        mapped = [sample for sample in profile.samples if sample.labels["domain"] == "mmap"]
+        self.assertEqual({harness.site_of(sample) for sample in mapped}, {"by_sbrk", "by_brk", "by_a_jump"}, "not malloc's")
+
     def test_opencv_blocks_are_counted_once(self):
         ended = self.execute([harness.UNFREED, "run", "--backend", "ebpf", "-q", "-o", self.path("profile"), "--",
                               self.program("opencv_loop"), self.path("books")])

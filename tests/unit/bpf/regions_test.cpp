@@ -56,6 +56,17 @@ TEST_CASE("a mapping in another one's place replaces that part of it") {
     CHECK(sum(regions) == std::pair(2, 4 * kPage));
 }
 
+TEST_CASE("a program break's growths lie side by side, and it shrinks byte by byte") {
+    Regions regions;
+    regions.map(kAt, 100, false, 1, 0);
+    regions.map(kAt + 100, 2 * kPage, false, 2, 0);
+    CHECK(sum(regions) == std::pair(2, 2 * kPage + 100));
+    regions.unmap(kAt + 150, 2 * kPage - 50);
+    CHECK(sum(regions) == std::pair(2, std::uint64_t{150}));
+    regions.unmap(kAt + 30, 120);
+    CHECK(sum(regions) == std::pair(1, std::uint64_t{30}));
+}
+
 TEST_CASE("reserved addresses are no memory until they are opened") {
     Regions regions;
     regions.map(kAt, 8 * kPage, true, 1, 0);

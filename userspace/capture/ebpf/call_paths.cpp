@@ -33,8 +33,8 @@ void CallPaths::add(std::uint64_t stack, const ProcessImage& image, std::uint32_
     path.process = image.index;
     path.function = function;
     path.end = end;
-    if (function >= UINT16_MAX - 1) {
-        name_mapping(image, frames, function != UINT16_MAX, path);
+    if (function >= UF_FUNCTION_BRK) {
+        name_mapping(image, frames, path);
     } else {
         path.function &= ~UF_FUNCTION_ZERO_FLAG;
         name_function(image, frames, path);
@@ -77,11 +77,12 @@ void CallPaths::name_function(const ProcessImage& image, std::span<const std::ui
 }
 
 // The program's own calls go through the linkage table of the module they are in; libc's, malloc's and the
-// loader's own do not. Where the leaf is not in libc (a static program, Go), everything counts but what an
-// allocator does.
-void CallPaths::name_mapping(const ProcessImage& image, std::span<const std::uint64_t>& frames, bool remap,
+// loader's own do not; of brk, libc calls it within malloc alone, so any other is the program's. Where the
+// leaf is not in libc (a static program, Go), everything counts but what an allocator does.
+void CallPaths::name_mapping(const ProcessImage& image, std::span<const std::uint64_t>& frames,
                              CallPath& path) {
-    path.function = remap ? functions_.mremap() : functions_.mmap();
+    const bool is_break = path.function == UF_FUNCTION_BRK;
+    path.function = functions_.of_system_call(path.function);
     path.by_program = false;
     if (frames.empty()) return;
     for (const std::uint64_t frame : frames) {
@@ -108,6 +109,11 @@ void CallPaths::name_mapping(const ProcessImage& image, std::span<const std::uin
             const auto index = called_function(*caller->file, frames[outer] - caller->bias);
             if (index && functions_.domain_of(*index) == Functions::kMmapDomain) {
                 path.function = *index;
+                path.by_program = true;
+                frames = frames.subspan(outer);
+                return;
+            }
+            if (!index && is_break) {  // by a jump, which leaves no frame, or by a function of libc's
                 path.by_program = true;
                 frames = frames.subspan(outer);
                 return;

@@ -40,8 +40,7 @@ class CallPaths {
 
   private:
     void name_function(const ProcessImage& image, std::span<const std::uint64_t>& frames, CallPath& path);
-    void name_mapping(const ProcessImage& image, std::span<const std::uint64_t>& frames, bool remap,
-                      CallPath& path);
+    void name_mapping(const ProcessImage& image, std::span<const std::uint64_t>& frames, CallPath& path);
     std::optional<std::uint32_t> called_function(const CodeFile& file, std::uint64_t return_address);
     // The outermost node of a goroutine that was created by the call that returns to `address`; 0: it was
     // not.

@@ -177,6 +177,7 @@ void CodeFile::choose_sites() {
             bytes_at(found.address, std::min<std::size_t>(found.size ? found.size : 64, kLongestFunction));
         if (found.function.is_operator) choose_operator(found, code, has_malloc);
         if (found.function.makes_matrix()) found.probed = is_known_opencv();
+        if (found.function.is_inner) found.probed = false;
         const bool returns = found.function.kind < UF_CALL_FREE;
         const ProbeSite site = choose_probe_site(code, arguments_of(found.function.kind),
                                                  returns || found.function.makes_matrix());

@@ -113,6 +113,11 @@ Functions::Functions(const std::vector<std::pair<std::string, std::string>>& pai
         makes.kind = std::string_view(symbol).starts_with("_Z") ? UF_CALL_SHAPE : UF_CALL_SHAPE_OF;
         by_symbol_[symbol] = makes;
     }
+    add_name("sbrk", kMmapDomain);
+    brk_ = add_name("brk", kMmapDomain);
+    Function inner;
+    inner.is_inner = true;
+    for (const char* symbol : {"__libc_setup_tls", "__libc_malloc_impl"}) by_symbol_[symbol] = inner;
     Function unwinds;
     unwinds.kind = UF_CALL_UNWIND;
     for (const char* symbol :

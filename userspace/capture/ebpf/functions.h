@@ -16,6 +16,7 @@ namespace unfreed::ebpf {
 struct Function {
     std::uint32_t index = 0;  // into Functions::names
     uf_call_kind kind = UF_CALL_FREE;
+    bool is_inner = false;     // a static libc's own: not probed, but what it maps is not the program's
     bool wraps = false;        // silences what it calls: it may give another address than it got
     bool is_operator = false;  // operator new or delete: as a rule a thin layer on malloc or free
     bool may_throw = false;    // where its module throws at all, exceptions can leave it
@@ -40,8 +41,10 @@ class Functions {
     std::uint32_t domain_of(std::uint32_t function) const { return domain_of_[function]; }
 
     static constexpr std::uint32_t kMallocDomain = 0, kMmapDomain = 1, kOpencvDomain = 2;
-    std::uint32_t mmap() const { return mmap_; }
-    std::uint32_t mremap() const { return mremap_; }
+    // The name of a UF_FUNCTION_ of the kernel's.
+    std::uint32_t of_system_call(std::uint32_t call) const {
+        return call == UF_FUNCTION_BRK ? brk_ : call == UF_FUNCTION_MREMAP ? mremap_ : mmap_;
+    }
 
   private:
     std::uint32_t add_name(const std::string& symbol, std::uint32_t domain);
@@ -53,6 +56,7 @@ class Functions {
     std::unordered_map<std::string, std::uint32_t> index_of_;
     std::uint32_t mmap_ = 0;
     std::uint32_t mremap_ = 0;
+    std::uint32_t brk_ = 0;
 };
 
 }  // namespace unfreed::ebpf

@@ -87,7 +87,7 @@ void Processes::attach(pid_t pid) {
     Traced& traced = add(pid);
     const std::uint32_t id = new_image_id();
     add_image(traced, id, true);
-    kernel_.set_slot(traced.slot, {0, static_cast<std::uint32_t>(pid)});
+    kernel_.set_slot(traced.slot, {0, static_cast<std::uint32_t>(pid), 0});
     // Tables first, then probes, then recording: no block is recorded whose stack could not be walked.
     kernel_.set_pid(pid, traced.slot);
     try {
@@ -97,7 +97,7 @@ void Processes::attach(pid_t pid) {
         alive_.erase(pid);
         throw;
     }
-    kernel_.set_slot(traced.slot, {id, static_cast<std::uint32_t>(pid)});
+    kernel_.set_slot(traced.slot, {id, static_cast<std::uint32_t>(pid), 0});
     if (settings_.follow) follow_children(pid);
 }
 
@@ -115,7 +115,7 @@ void Processes::follow_children(pid_t pid) {
 void Processes::expect_exec(pid_t pid, const std::string& executable) {
     Traced& traced = add(pid);
     // Process 0: nothing is recorded until the kernel sees the exec and gives the image its id.
-    kernel_.set_slot(traced.slot, {0, static_cast<std::uint32_t>(pid)});
+    kernel_.set_slot(traced.slot, {0, static_cast<std::uint32_t>(pid), 0});
     kernel_.set_pid(pid, traced.slot);
     for (const std::string& path : libraries_of(executable)) {
         if (const CodeFile* const file = files_.of_path(path)) probe(traced, *file);
@@ -297,7 +297,7 @@ void Processes::on_fork(const uf_event& event) {
             show(new_image, module, shown == kNone ? std::string() : modules_[shown].path);
         }
         publish(child);
-        kernel_.set_slot(child.slot, {id, event.pid});
+        kernel_.set_slot(child.slot, {id, event.pid, 0});
         kernel_.set_pid(pid, child.slot);
         refresh(child, true);
     } catch (const Error&) {
@@ -339,7 +339,7 @@ void Processes::on_exit(const uf_event& event) {
 void Processes::end(Traced& traced) {
     traced.links.clear();
     kernel_.forget_pid(traced.pid);
-    kernel_.set_slot(traced.slot, {0, 0});
+    kernel_.set_slot(traced.slot, {0, 0, 0});
     kernel_.set_code(traced.slot, {});
     kernel_.set_layers(traced.slot, false);
     ranges_.give_back(traced.window);
