@@ -5,7 +5,6 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,37 +13,11 @@
 #include <fstream>
 
 #include "probes.skel.h"
+#include "userspace/capture/ebpf/uprobe_multi.h"
 #include "userspace/error.h"
 
 namespace unfreed::ebpf {
 namespace {
-
-// Newer than the headers that we build with (linux/bpf.h of 6.6 and 6.13).
-constexpr auto kUprobeMulti = static_cast<bpf_attach_type>(48);
-constexpr auto kUprobeSession = static_cast<bpf_attach_type>(57);
-struct UprobeMultiLink {
-    std::uint32_t program, target, attach_type, flags;
-    std::uint64_t path, offsets, ref_counter_offsets, cookies;
-    std::uint32_t count, multi_flags, pid, padding;
-};
-
-int create_multi_link(int program, bpf_attach_type type, pid_t pid, const std::string& path,
-                      std::span<const Probe> probes) {
-    std::vector<std::uint64_t> offsets, cookies;
-    for (const Probe& probe : probes) {
-        offsets.push_back(probe.offset);
-        cookies.push_back(probe.cookie);
-    }
-    UprobeMultiLink link{};
-    link.program = static_cast<std::uint32_t>(program);
-    link.attach_type = type;
-    link.path = reinterpret_cast<std::uint64_t>(path.c_str());
-    link.offsets = reinterpret_cast<std::uint64_t>(offsets.data());
-    link.cookies = reinterpret_cast<std::uint64_t>(cookies.data());
-    link.count = static_cast<std::uint32_t>(probes.size());
-    link.pid = static_cast<std::uint32_t>(pid);
-    return static_cast<int>(syscall(SYS_bpf, BPF_LINK_CREATE, &link, sizeof link));
-}
 
 [[noreturn]] void cannot_attach(int error) {
     if (error == ESRCH) throw Error("attach", "the process ended meanwhile", "nothing was recorded");

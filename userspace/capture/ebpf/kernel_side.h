@@ -13,17 +13,12 @@
 
 #include "bpf/contract/capture.h"
 #include "userspace/capture/backend.h"
+#include "userspace/capture/ebpf/uprobe_multi.h"
 #include "userspace/process/descriptor.h"
 
 struct probes;
 
 namespace unfreed::ebpf {
-
-// A place to probe in one file, and what the probe is told.
-struct Probe {
-    std::uint64_t offset = 0;  // in the file
-    std::uint64_t cookie = 0;
-};
 
 class KernelSide {
   public:
