@@ -86,7 +86,7 @@ class Formats(harness.Case):
 
     def check_lone_file(self, text):
         """Nothing in it makes a browser ask the network or another file."""
-        for reference in re.findall(r"""(?:href|src|url\()\s*=?\s*["']?([^"')\s>]+)""", text):
+        for reference in re.findall(r"""(?:\b(?:href|src)\s*=|\burl\()\s*["']?([^"')\s>]+)""", text):
             self.assertTrue(reference.startswith(("#", "data:")), reference)
         for url in re.findall(r"https?://[^\s\"'<>)]+", text):
             self.assertIn(url, ("http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink", "http://www.w3.org/1999/xhtml"))
