@@ -1,15 +1,18 @@
 #include "userspace/rss/glibc_malloc.h"
 
+#include <fcntl.h>
+#include <gelf.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <fstream>
 #include <optional>
 #include <set>
-#include <sstream>
 #include <stdexcept>
 #include <string_view>
 
+#include "userspace/process/descriptor.h"
+#include "userspace/process/elf_section.h"
 #include "userspace/rss/thread_areas.h"
 
 namespace unfreed::rss {
@@ -203,17 +206,26 @@ struct Library {
     std::vector<Mapping> data;  // where its variables are
 };
 
+// glibc's words about itself are a constant of its; a large static program is not read as a whole.
 unsigned version_in(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    std::ostringstream text;
-    text << file.rdbuf();
-    const std::string bytes = std::move(text).str();
-    constexpr std::string_view kBefore = " release version 2.";
-    const auto product = bytes.find("GNU C Library");
-    const auto at = product == std::string::npos ? product : bytes.find(kBefore, product);
+    const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    elf_version(EV_CURRENT);
+    Elf* const elf = elf_begin(file.get(), ELF_C_READ_MMAP, nullptr);
+    const auto section = find_section(elf, [](std::string_view name) { return name == ".rodata"; });
+    const Elf_Data* const data =
+        section ? elf_getdata_rawchunk(elf, static_cast<std::int64_t>(section->sh_offset), section->sh_size,
+                                       ELF_T_BYTE)
+                : nullptr;
     unsigned minor = 0;
-    if (at != std::string::npos)
-        std::from_chars(&bytes[at + kBefore.size()], bytes.data() + bytes.size(), minor);
+    if (data != nullptr) {
+        const std::string_view bytes(static_cast<const char*>(data->d_buf), data->d_size);
+        constexpr std::string_view kBefore = " release version 2.";
+        const auto product = bytes.find("GNU C Library");
+        const auto at = product == std::string_view::npos ? product : bytes.find(kBefore, product);
+        if (at != std::string_view::npos)
+            std::from_chars(bytes.data() + at + kBefore.size(), bytes.data() + bytes.size(), minor);
+    }
+    elf_end(elf);
     return minor;
 }
 
