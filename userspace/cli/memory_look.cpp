@@ -30,15 +30,10 @@ void MemoryLook::finish(Snapshot& snapshot, const std::string& when) {
                 look.add_mapping(mapping.start, mapping.bytes, mapping.stack);
         measured.push_back(look.finish(snapshot.domains));
     }
-    if (measured.empty()) {
-        snapshot.memory.notes = {
-            "where the memory was: not known, no process was alive any more (see --duration, --interval, "
-            "SIGUSR1, "
-            "`unfreed rss`)"};
-        return;
+    if (!measured.empty()) {
+        snapshot.memory = rss::table(measured);
+        if (!when.empty()) snapshot.memory.of += ", " + when;
     }
-    snapshot.memory = rss::table(measured);
-    if (!when.empty()) snapshot.memory.of += ", " + when;
     snapshot.memory.notes.insert(snapshot.memory.notes.end(), notes_.begin(), notes_.end());
 }
 

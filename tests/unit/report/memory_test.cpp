@@ -79,10 +79,10 @@ TEST_CASE("the table as text has its sum and how far the kernel's is") {
     CHECK(text.find("\nsomething is not known\n") != std::string::npos);
 }
 
-TEST_CASE("a summary without a table says in one line why") {
+TEST_CASE("what a table lacks is said where there is none, too") {
     SnapshotMaker maker;
-    maker.snapshot.memory.notes = {"no process was alive"};
+    maker.snapshot.memory.notes = {"app (100) may not be looked at"};
     std::ostringstream out;
     print_summary(maker.profile(), out, {}, 10);
-    CHECK(out.str().find("\nno process was alive\n") != std::string::npos);
+    CHECK(out.str().find("\napp (100) may not be looked at\n") != std::string::npos);
 }
