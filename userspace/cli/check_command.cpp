@@ -56,14 +56,14 @@ class Check {
         const bool bytes = limit("not freed", now.bytes, options_.max_bytes, exact_bytes);
         const bool blocks = limit("not freed", now.objects, options_.max_blocks, blocks_text);
         if (!bytes || !blocks) {
-            guilty(profile, bytes ? Value::kInuseObjects : Value::kInuseSpace, false);
+            guilty(profile, bytes ? Value::kInuseObjects : Value::kInuseSpace);
         }
         if (!options_.baseline.empty()) {
             Profile before = read_pprof(options_.baseline);
             apply_filter(filter, before);
             const std::int64_t growth = now.bytes - in_use(before).bytes;
             if (!limit("grew by", growth, options_.max_growth.value_or(0), exact_bytes)) {
-                guilty(difference(std::move(before), std::move(profile)), Value::kInuseSpace, true);
+                guilty(difference(std::move(before), std::move(profile)), Value::kInuseSpace);
             }
         }
         out_.flush();
@@ -82,13 +82,12 @@ class Check {
         broken_ = broken_ || !kept;
         return kept;
     }
-    void guilty(const Profile& profile, Value value, bool difference) {
+    void guilty(const Profile& profile, Value value) {
         TextOptions text;
         text.value = value;
         text.top = options_.top;
         text.terminal = terminal_of(STDOUT_FILENO);
         text.tree = false;
-        text.difference = difference;
         out_ << '\n';
         write_text(profile, text, out_);
     }

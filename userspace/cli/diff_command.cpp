@@ -26,7 +26,7 @@ void add_diff_command(CLI::App& app, Verb& chosen) {
         chosen = [options] {
             make_filter(options->report.filter);
             Profile before = read_pprof(options->before);
-            write_report(difference(std::move(before), read_pprof(options->after)), options->report, true);
+            write_report(difference(std::move(before), read_pprof(options->after)), options->report);
             return kExitDone;
         };
     });

@@ -22,7 +22,7 @@ void add_report_command(CLI::App& app, Verb& chosen) {
     verb->callback([options, &chosen] {
         chosen = [options] {
             make_filter(options->report.filter);  // what is wrong with it is said before any file is read
-            write_report(read_pprof(options->profile), options->report, false);
+            write_report(read_pprof(options->profile), options->report);
             return kExitDone;
         };
     });

@@ -91,7 +91,7 @@ void apply_filter(const Filter& filter, Profile& profile) {
     }
 }
 
-void write_report(Profile profile, const ReportOptions& options, bool difference) {
+void write_report(Profile profile, const ReportOptions& options) {
     apply_filter(make_filter(options.filter), profile);
     if (options.format == "pprof") {
         write_pprof_view(profile, options.output);
@@ -99,7 +99,7 @@ void write_report(Profile profile, const ReportOptions& options, bool difference
     }
     OutputFile file = options.output.empty() ? OutputFile(STDOUT_FILENO) : OutputFile(options.output);
     OutputStream out(file);
-    const ViewOptions view{value_named(options.value), options.top.value_or(SIZE_MAX), difference};
+    const ViewOptions view{value_named(options.value), options.top.value_or(SIZE_MAX)};
     if (options.format == "folded") {
         write_folded(profile, view, out);
     } else if (options.format == "json") {
@@ -113,7 +113,6 @@ void write_report(Profile profile, const ReportOptions& options, bool difference
         text.terminal = options.output.empty() ? terminal_of(STDOUT_FILENO) : Terminal{};
         text.value = view.value;
         text.top = options.top.value_or(kDefaultTop);
-        text.difference = difference;
         write_text(profile, text, out);
     }
     out.flush();

@@ -38,7 +38,7 @@ Filter make_filter(const FilterOptions& options);  // Error (2) for a regular ex
 // Leaves what passes; when nothing does, standard error says so in one line.
 void apply_filter(const Filter& filter, Profile& profile);
 
-// Filters the profile and writes the view that was asked for. `difference`: it was made by difference().
-void write_report(Profile profile, const ReportOptions& options, bool difference);
+// Filters the profile and writes the view that was asked for.
+void write_report(Profile profile, const ReportOptions& options);
 
 }  // namespace unfreed

@@ -101,6 +101,7 @@ void subtract(const Profile& from, Profile& to) {
         sample.process = strings[sample.process];
         sample.domain = strings[sample.domain];
         sample.shape = strings[sample.shape];
+        sample.of_base = true;
         for (std::int64_t& value : sample.values) {
             value = -value;
         }
@@ -134,6 +135,8 @@ Profile difference(Profile before, Profile after) {
         after.notes.emplace_back("the profiles are of different builds: compared by function, not by line");
     }
     add_losses(before, after);
+    after.memory = {};  // of one moment
+    after.difference = true;
     return after;
 }
 

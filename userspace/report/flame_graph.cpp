@@ -129,7 +129,7 @@ std::string amount_text(const CallTree& tree, bool difference) {
 
 void write_flame_graph(const Profile& profile, const ViewOptions& options, std::ostream& out) {
     const CallTree tree =
-        build_call_tree(profile, options.value, CallTree::MergeBy::kFunction, options.difference);
+        build_call_tree(profile, options.value, CallTree::MergeBy::kFunction, profile.difference);
     const std::vector<Box> boxes = place(profile, tree);
     std::size_t depth = 0;
     for (const Box& box : boxes) {
@@ -146,7 +146,7 @@ void write_flame_graph(const Profile& profile, const ViewOptions& options, std::
     out << fmt::format("<text class=\"heading\" x=\"{}\" y=\"26\">{}</text>\n", kMargin,
                        escaped(fit_text(profile.command.empty() ? "memory profile" : profile.command, 90)));
     out << fmt::format("<text x=\"{}\" y=\"46\">{}</text>\n", kMargin,
-                       escaped(amount_text(tree, options.difference)));
+                       escaped(amount_text(tree, profile.difference)));
     const std::vector<std::string> losses = loss_statement(profile);
     out << fmt::format(
         "<text class=\"about\" x=\"{}\" y=\"64\">{}</text>\n", kMargin,

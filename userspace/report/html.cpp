@@ -81,13 +81,13 @@ void write_html(const Profile& profile, const ViewOptions& options, std::ostream
     out << fmt::format("<h2>{} of {} call paths, {}</h2>\n", paths.size(),
                        count_text(static_cast<std::int64_t>(all)), escaped(amount_text(tree, false)));
     out << "<table>\n<tr><th>size</th><th>blocks</th><th>share</th><th>age</th><th>call path</th></tr>\n";
-    const std::int64_t whole = options.difference ? 0 : tree.pick(tree.total[0]);
+    const std::int64_t whole = profile.difference ? 0 : tree.pick(tree.total[0]);
     for (const std::uint32_t leaf : paths) {
         write_path_row(profile, tree, leaf, whole, out);
     }
     out << "</table>\n";
 
-    if (!options.difference && !profile.memory.rows.empty()) {
+    if (!profile.memory.rows.empty()) {
         std::stringstream table;
         write_memory(profile.memory, table);
         out << "<h2>Where the memory is</h2>\n<pre>";

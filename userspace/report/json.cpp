@@ -62,14 +62,29 @@ void write_json(const Profile& profile, const ViewOptions& options, std::ostream
     out << "\"processes\": " << list(profile.processes) << ",\n";
     out << "\"loss_statement\": " << list(loss_statement(profile)) << ",\n";
     out << "\"notes\": " << list(profile.notes) << ",\n";
-    out << "\"memory\": " << memory(options.difference ? MemoryTable() : profile.memory) << ",\n";
-    out << "\"difference\": " << (options.difference ? "true" : "false") << ",\n";
+    out << "\"memory\": " << memory(profile.memory) << ",\n";
+    out << "\"difference\": " << (profile.difference ? "true" : "false") << ",\n";
     out << "\"value\": " << quoted(pprof::kSampleTypes[static_cast<std::size_t>(options.value)][0]) << ",\n";
     out << "\"bytes\": " << tree.total[0].bytes << ",\n\"blocks\": " << tree.total[0].objects << ",\n";
 
+    std::vector<std::uint32_t> paths = tree.heaviest_paths();
+    paths.resize(std::min(paths.size(), options.top));
+    std::vector<std::uint32_t> listed;  // frames of these paths, in the order of their first use
+    std::vector<std::uint32_t> place(tree.frames.size(), UINT32_MAX);  // of a frame in `listed`
+    for (const std::uint32_t leaf : paths) {
+        for (std::uint32_t node = leaf; node != 0; node = tree.nodes[node].caller) {
+            std::uint32_t& at = place[tree.nodes[node].location];
+            if (at == UINT32_MAX) {
+                at = static_cast<std::uint32_t>(listed.size());
+                listed.push_back(tree.nodes[node].location);
+            }
+        }
+    }
+
     out << "\"frames\": [";
     const char* separator = "\n";
-    for (const CallTree::Frame& frame : tree.frames) {
+    for (const std::uint32_t index : listed) {
+        const CallTree::Frame& frame = tree.frames[index];
         out << separator << "{\"function\": " << quoted(profile.strings[frame.function]);
         if (frame.file != 0) {
             out << ", \"file\": " << quoted(profile.strings[frame.file]);
@@ -85,8 +100,6 @@ void write_json(const Profile& profile, const ViewOptions& options, std::ostream
     }
     out << "\n],\n\"paths\": [";
     separator = "\n";
-    std::vector<std::uint32_t> paths = tree.heaviest_paths();
-    paths.resize(std::min(paths.size(), options.top));
     for (const std::uint32_t leaf : paths) {
         out << separator << "{\"bytes\": " << tree.self[leaf].bytes
             << ", \"blocks\": " << tree.self[leaf].objects;
@@ -96,7 +109,7 @@ void write_json(const Profile& profile, const ViewOptions& options, std::ostream
         }
         out << ", \"frames\": [";
         for (std::uint32_t node = leaf; node != 0; node = tree.nodes[node].caller) {
-            out << (node == leaf ? "" : ", ") << tree.nodes[node].location;
+            out << (node == leaf ? "" : ", ") << place[tree.nodes[node].location];
         }
         out << "]}";
         separator = ",\n";

@@ -118,6 +118,8 @@ void PprofReader::resolve_samples() {
                 sample.domain = text;
             } else if (key == kLabelShape) {
                 sample.shape = text;
+            } else if (key == kLabelBase) {
+                sample.of_base = profile_.strings[text] == "true";
             } else if (key == kLabelAge && label.number >= 0) {
                 sample.age = label.number;
             }
@@ -135,6 +137,7 @@ void PprofReader::resolve_samples() {
         for (std::size_t v = 0; v < kValues; ++v) {
             sample.values[v] = position[v] == SIZE_MAX ? 0 : values_[i * values_per_sample_ + position[v]];
         }
+        profile_.difference = profile_.difference || sample.of_base;
         profile_.samples.push_back(sample);
     }
 }

@@ -176,6 +176,11 @@ class PprofWriter {
                 add_label(message, kLabelProcess, sample.process);
                 add_label(message, kLabelDomain, sample.domain);
                 add_label(message, kLabelShape, sample.shape);
+                if (sample.of_base) {
+                    pbf_builder<LabelField> label(message, SampleField::kLabel);
+                    label.add_int64(LabelField::kKey, text(kLabelBase));
+                    label.add_int64(LabelField::kStr, text("true"));
+                }
                 if (sample.age != Profile::kNoAge) {
                     add_label(message, kLabelAge, sample.age, "seconds");
                 }

@@ -66,6 +66,7 @@ struct Profile {
         std::int64_t age = kNoAge;  // seconds, lower bound of its bucket
         std::array<std::int64_t, kValues> values{};
         StringIndex shape = 0;  // of the matrix that the blocks serve; 0: not known
+        bool of_base = false;   // of the profile before, negated (difference.h)
     };
     static constexpr std::uint32_t kNoMapping = UINT32_MAX;
     static constexpr std::uint32_t kAllFrames = UINT32_MAX;
@@ -87,6 +88,8 @@ struct Profile {
         losses;  // one line per cause; empty: nothing lost; no value: unknown
     std::vector<std::string> notes;
     MemoryTable memory;  // its rows' stacks are in their names by now
+
+    bool difference = false;  // some sample is of_base: values may be negative, and their sum is a change
 
     std::uint64_t sample_bytes = 0;   // mean bytes between sampled allocations; 0: every allocation
     std::int64_t time_nanos = 0;      // the moment of the snapshot, since 1970

@@ -41,11 +41,11 @@ class TextView {
 
     void write() {
         header();
-        if (!options_.difference) {
+        if (!profile_.difference) {
             processes();
         }
         const std::vector<std::uint32_t> paths = tree_.heaviest_paths();
-        if (options_.difference) {
+        if (profile_.difference) {
             std::vector<std::uint32_t> grown;
             std::vector<std::uint32_t> shrunk;
             for (const std::uint32_t path : paths) {
@@ -72,10 +72,10 @@ class TextView {
         return options_.terminal.colour ? kBold + text + kPlain : text;
     }
     std::string signed_bytes(std::int64_t bytes) const {
-        return (options_.difference && bytes > 0 ? "+" : "") + bytes_text(bytes);
+        return (profile_.difference && bytes > 0 ? "+" : "") + bytes_text(bytes);
     }
     std::string signed_blocks(std::int64_t count) const {
-        return (options_.difference && count > 0 ? "+" : "") + blocks_text(count);
+        return (profile_.difference && count > 0 ? "+" : "") + blocks_text(count);
     }
 
     void header();
@@ -110,7 +110,7 @@ void TextView::header() {
     const CallTree::Weight& all = tree_.total[0];
     const std::string amount = signed_bytes(all.bytes) + " in " + signed_blocks(all.objects);
     const char* const kind = in_use_ ? "not freed" : "allocated";
-    if (options_.difference) {
+    if (profile_.difference) {
         line("{}: {} against the profile before", kind, bold(amount));
         return;
     }
@@ -166,7 +166,7 @@ void TextView::top_paths(const std::vector<std::uint32_t>& paths, std::string_vi
     for (std::size_t i = 0; i < shown; ++i) {
         __builtin_add_overflow(sum, tree_.pick(tree_.self[paths[i]]), &sum);
     }
-    const std::int64_t whole = options_.difference ? 0 : tree_.pick(tree_.total[0]);
+    const std::int64_t whole = profile_.difference ? 0 : tree_.pick(tree_.total[0]);
     line("");
     line("{}", bold(fmt::format("{} of {} call paths {}{}", shown,
                                 count_text(static_cast<std::int64_t>(paths.size())), that,
@@ -177,7 +177,7 @@ void TextView::top_paths(const std::vector<std::uint32_t>& paths, std::string_vi
             fmt::format("{} in {}", bold(signed_bytes(self.bytes)), signed_blocks(self.objects));
         for (const std::string& more :
              {share_text(tree_.pick(self), whole),
-              in_use_ && !options_.difference ? age_text(tree_.ages[paths[i]]) : std::string()}) {
+              in_use_ && !profile_.difference ? age_text(tree_.ages[paths[i]]) : std::string()}) {
             facts += more.empty() ? "" : ", " + more;
         }
         line("");
@@ -192,7 +192,7 @@ void TextView::common_callers(const std::vector<std::uint32_t>& paths) {
         moved += magnitude(tree_.pick(tree_.self[path]));
     }
     smallest_branch_ = static_cast<std::uint64_t>(static_cast<double>(moved) * kSmallestBranch);
-    number_width_ = options_.difference ? 11 : 20;
+    number_width_ = profile_.difference ? 11 : 20;
     line("");
     line("{}", bold("Common callers, outermost first (branches under 1 % are left out)"));
     line("");
@@ -207,7 +207,7 @@ void TextView::branch(const CallTree::Children& children, std::uint32_t root, st
         bool continues;  // its numbers are those of the line above
     };
     std::vector<Open> open{{root, root_indent, false}};
-    const std::int64_t whole = options_.difference ? 0 : tree_.pick(tree_.total[0]);
+    const std::int64_t whole = profile_.difference ? 0 : tree_.pick(tree_.total[0]);
     while (!open.empty()) {
         const auto [node, indent, continues] = open.back();
         open.pop_back();
@@ -217,7 +217,7 @@ void TextView::branch(const CallTree::Children& children, std::uint32_t root, st
                 const std::int64_t value = tree_.pick(tree_.total[node]);
                 const bool in_bytes = tree_.value == Value::kInuseSpace || tree_.value == Value::kAllocSpace;
                 numbers = in_bytes ? signed_bytes(value)
-                                   : (options_.difference && value > 0 ? "+" : "") + count_text(value);
+                                   : (profile_.difference && value > 0 ? "+" : "") + count_text(value);
                 numbers = fmt::format("{:>11}", numbers);
                 numbers += whole == 0 ? "" : fmt::format(" {:>8}", share_text(value, whole));
             }
@@ -252,7 +252,7 @@ void TextView::branch(const CallTree::Children& children, std::uint32_t root, st
 
 void TextView::memory() {
     const MemoryTable& table = profile_.memory;
-    if (options_.difference || (table.rows.empty() && table.notes.empty())) {
+    if (table.rows.empty() && table.notes.empty()) {
         return;
     }
     line("");

@@ -13,7 +13,6 @@ struct TextOptions {
     Value value = Value::kInuseSpace;
     std::size_t top = 10;
     bool tree = true;
-    bool difference = false;  // the profile is what difference() made: negative values are shrinkage
 };
 void write_text(const Profile& profile, const TextOptions& options, std::ostream& out);
 

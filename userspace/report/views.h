@@ -10,7 +10,6 @@ namespace unfreed {
 struct ViewOptions {
     Value value = Value::kInuseSpace;
     std::size_t top = SIZE_MAX;  // call paths listed, the heaviest first
-    bool difference = false;     // the profile is what difference() made: negative values are shrinkage
 };
 
 // One line per call path: its functions outermost first, separated by ';', then a space and the value

@@ -46,7 +46,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         write_html(profile, {}, out);
         write_pprof(profile, "/dev/null");
         const Profile none = difference(read(data, size), read(data, size));
-        text.difference = true;
         write_text(none, text, out);
     } catch (const Error&) {  // it said what is wrong
     }

@@ -5,7 +5,9 @@
 #include <sstream>
 
 #include "tests/unit/report/snapshot_maker.h"
+#include "userspace/report/difference.h"
 #include "userspace/report/filter.h"
+#include "userspace/report/text.h"
 
 using namespace unfreed;
 
@@ -74,6 +76,19 @@ TEST_CASE("the shape of matrices comes back from the file, and can be asked for"
     CHECK(path_text(read, read.samples[0]) == "calloc < main");
 }
 
+TEST_CASE("a difference is one when it is read again") {
+    const TemporaryFolder folder;
+    const Profile written =
+        difference(profile_of({{{"main", "shrunk"}, 100}}), profile_of({{{"main", "grown"}, 30}}));
+    write_pprof(written, folder / "p");
+    const Profile read = read_pprof(folder / "p");
+    CHECK(read.difference);
+    std::ostringstream before, after;
+    write_text(written, {}, before);
+    write_text(read, {}, after);
+    CHECK(after.str() == before.str());
+}
+
 TEST_CASE("nothing lost is said and read again") {
     const TemporaryFolder folder;
     write_pprof(profile_of({{{"main", "malloc"}, 8}}), folder / "p");
@@ -136,6 +151,19 @@ TEST_CASE("go tool pprof reads the same totals, paths and labels") {
     CHECK_THAT(raw, Catch::Contains("6        600          3        300: 1 2 3"));
     CHECK_THAT(raw, Catch::Contains("0123abcd"));
     CHECK_THAT(raw, Catch::Contains("lost: 7 blocks not recorded"));
+}
+
+TEST_CASE("go tool pprof takes the shares of a difference from the profile before") {
+    if (output_of("go version 2>/dev/null").empty()) {
+        WARN("skipped: there is no go");
+        return;
+    }
+    const TemporaryFolder folder;
+    write_pprof(difference(profile_of({{{"main", "a"}, 200}}), profile_of({{{"main", "a"}, 300}})),
+                folder / "p");
+    const std::string top =
+        output_of("HOME=" + folder / "" + " go tool pprof -symbolize=none -unit=B -top " + folder / "p 2>&1");
+    CHECK_THAT(top, Catch::Contains("100B, 50.00% of 200B total"));
 }
 
 TEST_CASE("go tool pprof calls the profile by the command's own file, whichever allocated first") {

@@ -131,10 +131,11 @@ TEST_CASE("json: frames once, paths by index, the loss statement") {
     const std::string json = text_of(write_json, sample_profile());
     CHECK_THAT(json, Catch::Contains("\"loss_statement\": [\"nothing lost\"]"));
     CHECK_THAT(json, Catch::Contains("\"bytes\": 4500,\n\"blocks\": 3,"));
-    CHECK_THAT(json, Catch::Contains("\"frames\": [\n{\"function\": \"main\"},\n{\"function\": \"parse\"},"));
+    CHECK_THAT(json,
+               Catch::Contains("\"frames\": [\n{\"function\": \"malloc\"},\n{\"function\": \"parse\"},"));
     CHECK_THAT(json, Catch::Contains(
                          "{\"bytes\": 3000, \"blocks\": 1, \"youngest\": 10, \"oldest\": 10, \"frames\": "
-                         "[2, 1, 0]}"));
+                         "[0, 1, 2]}"));
 }
 
 TEST_CASE("the flame graph gives each frame its place and its size") {
@@ -175,9 +176,7 @@ TEST_CASE("a difference has what grew and what shrank, and what stayed is not th
                     {{"main", "a", "malloc"}, 300},
                     {{"main", "new", "malloc"}, 20}}));
     CHECK(text_of(write_folded, changed) == "main;a;malloc 200\nmain;b;malloc -50\nmain;new;malloc 20\n");
-    TextOptions options;
-    options.difference = true;
-    const std::string text = report(changed, options);
+    const std::string text = report(changed);
     CHECK_THAT(text, Catch::Contains("not freed: +170 B in 0 blocks against the profile before\n"));
     CHECK_THAT(text, Catch::Contains("2 of 2 call paths that grew the most\n\n#1 +200 B in 0 blocks\n"));
     CHECK_THAT(text, Catch::Contains("1 of 1 call paths that shrank the most\n\n#1 -50 B in -1 block\n"));
@@ -200,13 +199,22 @@ TEST_CASE("a process of the run before is the one of its name in the run after")
 }
 
 TEST_CASE("the flame graph of a difference shows growth only") {
-    ViewOptions options;
-    options.difference = true;
     const Profile changed =
         difference(profile_of({{{"main", "shrunk"}, 100}}), profile_of({{{"main", "grown"}, 30}}));
-    const std::string svg = text_of(write_flame_graph, changed, options);
+    const std::string svg = text_of(write_flame_graph, changed);
     CHECK_THAT(svg, Catch::Contains("data-w=\"1.00000000\" data-d=\"2\"><title>grown\n30 B"));
     CHECK_THAT(svg, !Catch::Contains("shrunk"));
+}
+
+TEST_CASE("json lists the frames of the paths that it lists, and no others") {
+    const std::vector<NamedPath> same{{{"main", "same"}, 7}};
+    CHECK_THAT(text_of(write_json, difference(profile_of(same), profile_of(same))),
+               Catch::Contains("\"frames\": [\n],\n\"paths\": [\n]"));
+    ViewOptions options;
+    options.top = 1;
+    CHECK_THAT(text_of(write_json, profile_of({{{"main", "b"}, 1}, {{"main", "a"}, 2}}), options),
+               Catch::Contains("{\"function\": \"a\"},\n{\"function\": \"main\"}\n],") &&
+                   Catch::Contains("\"frames\": [0, 1]}\n]"));
 }
 
 TEST_CASE("losses of both profiles are losses of their difference") {
@@ -229,15 +237,8 @@ TEST_CASE("profiles of different builds are compared by function") {
         profile.lines[profile.locations[1].first_line].line = static_cast<std::int64_t>(offset);
         return profile;
     };
-    const auto count = [](const Profile& profile) {
-        std::ostringstream out;
-        TextOptions options;
-        options.difference = true;
-        write_text(profile, options, out);
-        return out.str();
-    };
-    CHECK_THAT(count(difference(build("aa", 0x11), build("bb", 0x21))),
+    CHECK_THAT(report(difference(build("aa", 0x11), build("bb", 0x21))),
                Catch::Contains("compared by function") && !Catch::Contains("grew the most"));
-    CHECK_THAT(count(difference(build("aa", 0x11), build("aa", 0x21))),
+    CHECK_THAT(report(difference(build("aa", 0x11), build("aa", 0x21))),
                Catch::Contains("1 of 1 call paths that grew"));
 }
