@@ -152,10 +152,16 @@ __attribute__((noinline)) NodeId walk_stack(Thread* thread, Table* table, const 
             break;
         }
         int index = frames->count++;
-        frames->frame[index] = current;
+        const KnownRule& rule = rule_of(&walk, current.pc);
+        frames->frame[index] = Frame{current.pc, current.sp, current.rbp_location, rule.node_pc};
         frames->slot[index] = slot;
-        end = step(&walk, index, &current, &slot);
+        if (__builtin_expect(step_by_sp(walk, rule, &current, &slot), 1)) continue;
+        Frame caller = current;  // copies, so that the loop keeps its own in registers
+        uint64_t at_slot = slot;
+        end = step(&walk, index, &caller, &at_slot);
         if (end != StepEnd::kStepped) break;
+        current = caller;
+        slot = at_slot;
         changed_stack |= current.sp - frames->frame[index].sp > kOtherStack;  // lower addresses: wraps
     }
     if (end == StepEnd::kNeedsRegisters) return walk_whole_stack(&walk, at);

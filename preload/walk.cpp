@@ -11,7 +11,6 @@ namespace unfreed::preload {
 namespace {
 
 constexpr uint64_t kPage = 4096;
-constexpr uint64_t kMaxFrameBytes = 64ull << 20;
 constexpr uint64_t kMaxOwnStack = 1ull << 30;
 
 }
@@ -33,10 +32,6 @@ bool slot_readable(Walk* walk, uint64_t address) {
     return true;
 }
 
-namespace {
-
-// Fills the rule for `key`. What has no unwind information is not remembered: a loaded library may take its
-// place.
 __attribute__((noinline)) void learn_rule(Table* table, uint64_t key, KnownRule* known) {
     if (key >= UF_PC_CREATION) {
         *known = KnownRule{key, 0, 0, kCfaOutermost, kRbpSame, key};
@@ -56,15 +51,6 @@ __attribute__((noinline)) void learn_rule(Table* table, uint64_t key, KnownRule*
     known->cfa = rule.cfa;
     known->rbp = rule.rbp;
     known->node_pc = key | static_cast<uint64_t>(module) << UF_PC_MODULE_SHIFT;
-}
-
-inline const KnownRule& rule_of(Walk* walk, uint64_t key) {
-    KnownRule* known = &walk->thread->rule[(key * 0x9e3779b97f4a7c15ull) >> 51];
-    static_assert(kKnownRules == 1u << (64 - 51));
-    if (__builtin_expect(known->key != key, 0)) learn_rule(walk->table, key, known);
-    return *known;
-}
-
 }
 
 bool add_check(Walk* walk, int index, uint64_t address, uint64_t value) {
