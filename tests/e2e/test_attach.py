@@ -179,6 +179,13 @@ class RunByEbpf(harness.Case):
         mapped = [sample for sample in profile.samples if sample.labels["domain"] == "mmap"]
         self.assertEqual({harness.site_of(sample) for sample in mapped}, {"by_sbrk", "by_brk", "by_a_jump"}, "not malloc's")
 
+    def test_children_that_end_at_once_do_not_end_the_run(self):
+        many = "i=0; while [ $i -lt 60 ]; do /bin/true; i=$((i+1)); done"
+        ended = self.execute([harness.UNFREED, "run", "--backend", "ebpf", "-q", "-o", self.path("profile"), "--",
+                              "/bin/sh", "-c", many])
+        self.assert_ended(ended, 0)
+        self.assertIn("sh", {sample.labels.get("process") for sample in self.profile().samples})
+
     def test_opencv_blocks_are_counted_once(self):
         ended = self.execute([harness.UNFREED, "run", "--backend", "ebpf", "-q", "-o", self.path("profile"), "--",
                               self.program("opencv_loop"), self.path("books")])

@@ -107,7 +107,7 @@ void Processes::follow_children(pid_t pid) {
         try {
             attach(child);
         } catch (const Error&) {
-            ++unprobed_;
+            ++unfollowed_;
         }
     }
 }
@@ -265,7 +265,12 @@ void Processes::publish(Traced& traced) {
 
 void Processes::refresh(ProcessImage& image) {
     const auto found = alive_.find(image.pid);
-    if (found != alive_.end() && found->second->image == &image) refresh(*found->second, false);
+    if (found == alive_.end() || found->second->image != &image) return;
+    try {
+        refresh(*found->second, false);
+    } catch (const Error&) {
+        image.late = true;  // it ends just now, or runs on without probes on what it brought
+    }
 }
 
 // The maps are read once for all the events that come together: a JIT maps and protects many times in a row.
@@ -301,6 +306,7 @@ void Processes::on_fork(const uf_event& event) {
         kernel_.set_pid(pid, child.slot);
         refresh(child, true);
     } catch (const Error&) {
+        ++unfollowed_;
         const auto child = alive_.find(pid);
         if (child != alive_.end()) {
             end(*child->second);
@@ -434,7 +440,12 @@ void Processes::write(Snapshot& into) {
                                  " in any file of the traced programs (C++ names as nm prints them)");
         }
     }
-    if (unprobed_ != 0) into.losses.push_back({"child processes that could not be followed", unprobed_});
+    if (unfollowed_ != 0) {
+        into.losses.push_back(
+            {"child processes that could not be followed, nor what they started (most ended as soon as "
+             "they began)",
+             unfollowed_});
+    }
 }
 
 }  // namespace unfreed::ebpf

@@ -86,7 +86,7 @@ class Processes {
     std::vector<Module> modules_;
     std::map<ProcessIndex, Descriptor> awaited_;  // ended, but how is not known yet: their pidfds
     std::set<std::string> unsafe_;                // functions left alone: see KernelSide::restores_returns()
-    std::uint64_t unprobed_ = 0;                  // children that could not be followed
+    std::uint64_t unfollowed_ = 0;                // children that could not be followed
 };
 
 }  // namespace unfreed::ebpf
