@@ -1,5 +1,6 @@
 """Runs one command natively or under a tracer, and what that took: of the target alone, and of everything."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -10,7 +11,10 @@ import sys
 import threading
 import time
 
-WAYS = ("native", "exact", "sampled", "heaptrack")
+import attaching
+
+WAYS = {"preload": ("native", "exact", "sampled", "heaptrack"), "ebpf": ("native", "ebpf", "floor", "bpftrace", "memleak")}
+ATTACHING = WAYS["ebpf"][1:]
 RESULT_LINE = re.compile(rb"operations (\d+) loop_ns (\d+) kept_blocks (\d+) kept_bytes (\d+)")
 
 
@@ -54,6 +58,13 @@ class PrivateMemory(threading.Thread):
         return self.largest_kib / 1024
 
 
+def waited_for(process):
+    """Its end, and the processor seconds that it and its waited-for children took."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_utime + usage.ru_stime
+
+
 def interpreters_below(pid):
     """heaptrack's helper: a child of the shell script that `heaptrack` is."""
     found = []
@@ -89,22 +100,13 @@ class Bench:
         times, output = self.work / "times", self.work / "output"
         for left_over in (times, output, self.profile, *self.work.glob("heaptrack*")):
             left_over.unlink(missing_ok=True)
-        with (self.work / "messages").open("wb") as messages:
-            begun = time.monotonic()
-            process = subprocess.Popen([str(word) for word in self.command_line(way, workload.command, times, output)],
-                                       stdin=subprocess.DEVNULL, stdout=messages, stderr=messages,
-                                       env={**os.environ, **workload.environment}, cwd=self.work)
-            find = (lambda: interpreters_below(process.pid)) if way == "heaptrack" else (lambda: [process.pid])
-            memory = PrivateMemory(find)
-            memory.start()
-            _, status, usage = os.wait4(process.pid, 0)
-            finished = time.monotonic()
-            process.returncode = os.waitstatus_to_exitcode(status)
-            tracer_memory = memory.stop()
+        begun = time.monotonic()
+        launch = self._attached if way in ATTACHING else self._wrapped
+        code, cpu, tracer_memory = launch(way, workload, times, output)
+        finished = time.monotonic()
 
         if not times.exists():
-            sys.exit(f"unfreed: bench: {workload.name} {way}: status {process.returncode}, and nothing measured: "
-                     f"{(self.work / 'messages').read_text(errors='replace')}")
+            sys.exit(f"unfreed: bench: {workload.name} {way}: status {code}, and nothing measured: {self._said()}")
         start, end, user, system, rss = map(int, times.read_text().split())
         after_end = finished - end / 1e9
         if way == "heaptrack":
@@ -112,17 +114,75 @@ class Bench:
         printed = output.read_bytes()
         line = RESULT_LINE.search(printed)
         operations, loop_ns, blocks, kept = map(int, line.groups()) if line else (None, None, 0, 0)
-        wrong = workload.wrong_output(process.returncode, printed)
-        if not wrong and way == "exact":
+        wrong = workload.wrong_output(code, printed)
+        if not wrong and way in ("exact", "ebpf"):
             wrong = self._wrong_profile(workload, blocks, kept)
-        return Run(way, (end - start) / 1e9, (user + system) / 1e6, rss / 1024, loop_ns, operations, finished - begun,
-                   usage.ru_utime + usage.ru_stime, after_end, tracer_memory, wrong or "yes")
+        if not wrong and way == "floor":
+            wrong = self._wrong_count((operations or 0) + blocks)
+        return Run(way, (end - start) / 1e9, (user + system) / 1e6, rss / 1024, loop_ns, operations, finished - begun, cpu,
+                   after_end, tracer_memory, wrong or "yes")
+
+    def obstacle(self, way, workload):
+        """Why this way does not run on this machine, in its own last words; None when it does."""
+        try:
+            self.run(way, workload)
+        except (OSError, attaching.Refused) as error:
+            return str(error)
+        return None
+
+    def _said(self):
+        return (self.work / "messages").read_text(errors="replace")
+
+    def _wrapped(self, way, workload, times, output):
+        """The tracer starts the clock, and the clock the command."""
+        with (self.work / "messages").open("wb") as messages:
+            process = subprocess.Popen([str(word) for word in self.command_line(way, workload.command, times, output)],
+                                       stdin=subprocess.DEVNULL, stdout=messages, stderr=messages,
+                                       env={**os.environ, **workload.environment}, cwd=self.work)
+            find = (lambda: interpreters_below(process.pid)) if way == "heaptrack" else (lambda: [process.pid])
+            memory = PrivateMemory(find)
+            memory.start()
+            cpu = waited_for(process)
+            return process.returncode, cpu, memory.stop()
+
+    def _attached(self, way, workload, times, output):
+        """The clock starts the command's process and holds it back until the tracer has joined it."""
+        with (self.work / "messages").open("wb") as messages, contextlib.ExitStack() as ended_anyway:
+            clock = subprocess.Popen([str(word) for word in (self.bin / "clock", "--held", times, output, *workload.command)],
+                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=messages,
+                                     env={**os.environ, **workload.environment}, cwd=self.work)
+            ended_anyway.enter_context(clock)
+            ended_anyway.callback(clock.kill)
+            tool = attaching.tool(way, int(clock.stdout.readline()), self)
+            tracer = subprocess.Popen([str(word) for word in tool.command], stdin=subprocess.DEVNULL, stdout=messages,
+                                      stderr=messages, env={**os.environ, **tool.environment}, cwd=self.work)
+            ended_anyway.enter_context(tracer)
+            ended_anyway.callback(tracer.kill)
+            while tool.says not in (self.work / "messages").read_bytes():
+                if tracer.poll() is not None:
+                    raise attaching.Refused((self._said().strip().splitlines() or ["it ended without a word"])[-1])
+                time.sleep(0.01)
+            memory = PrivateMemory(lambda: [tracer.pid])
+            memory.start()
+            clock.stdin.write(b"\n")
+            clock.stdin.close()
+            cpu = waited_for(clock)
+            if not tool.ends:
+                tracer.kill()
+            cpu += waited_for(tracer)
+            if tool.ends and tracer.returncode != 0:
+                sys.exit(f"unfreed: bench: {workload.name} {way}: status {tracer.returncode}: {self._said()}")
+            return clock.returncode, cpu, memory.stop()
 
     def _heaptrack_print(self):
         begun = time.monotonic()
         subprocess.run(["heaptrack_print", *self.work.glob("heaptrack*")], stdin=subprocess.DEVNULL,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         return time.monotonic() - begun
+
+    def _wrong_count(self, least):
+        counted = int(re.search(r"allocations (\d+) frees", self._said()).group(1))
+        return None if counted >= max(least, 1) else f"{counted} allocations counted instead of {least}"
 
     def _wrong_profile(self, workload, blocks, kept):
         """The workload's own books against the profile; None when they agree."""

@@ -17,10 +17,12 @@ class Workload:
     name: str
     title: str
     command: list
-    target: float | None = None  # wall, native = 1; of the complete exact `run`
+    target: float | None = None  # wall, native = 1; of the complete exact `run`, of `attach`
     environment: dict = dataclasses.field(default_factory=dict)
     may_keep_nothing: bool = False
     real: bool = False  # a program of the world outside
+    target_ns: float | None = None  # of a pair under `attach`
+    target_of_floor: float | None = None  # wall, the traps alone = 1
     expected: str | None = None  # digest of the output, from the first native run
 
     def wrong_output(self, code, printed):
@@ -86,38 +88,69 @@ def compiler_command():
     return [word for word in shlex.split(line) if word != "-quiet"] + ["-quiet"]
 
 
-def all_workloads(bin_folder, input_folder, scale):
-    def pairs(depth, per_descent, paths=256):
-        return [bin_folder / "pairs", depth, paths, per_descent, scaled(10_000_000, scale)]
+def pairs(bin_folder, depth, per_descent, number, paths=256):
+    return [bin_folder / "pairs", depth, paths, per_descent, number]
 
-    live_blocks = scaled(5_000_000, scale)
-    xml = write_once(input_folder / f"catalogue.{scale}.xml", xml_lines(scaled(16 << 20, scale)))
-    sql = write_once(input_folder / f"items.{scale}.sql", sql_lines(scaled(400_000, scale)))
+
+def python_program(rounds, target):
     python = "/usr/bin/python3" if shutil.which("/usr/bin/python3") else "python3"  # not a version manager's script
+    return program("python3", "python3, json and regex, PYTHONMALLOC=malloc",
+                   [python, "-s", HERE / "programs/json_and_regex.py", rounds], target, PYTHONMALLOC="malloc",
+                   PYTHONHASHSEED="0")
+
+
+def xmllint(input_folder, scale, target):
+    xml = write_once(input_folder / f"catalogue.{scale}.xml", xml_lines(scaled(16 << 20, scale)))
+    return program("xmllint", "xmllint, 16 MB", ["xmllint", "--noout", xml], target)
+
+
+def cc1plus(target):
+    return program("cc1plus", "cc1plus -O0, header-heavy", compiler_command(), target)
+
+
+def start_and_end():
+    made = program("true", "start and end of /bin/true", ["/bin/true"], None)
+    made.may_keep_nothing = True
+    return made
+
+
+def preload_workloads(bin_folder, input_folder, scale):
+    number = scaled(10_000_000, scale)
+    live_blocks = scaled(5_000_000, scale)
+    sql = write_once(input_folder / f"items.{scale}.sql", sql_lines(scaled(400_000, scale)))
     made = [
-        Workload("pairs-8", "malloc+free pairs, depth 8, another of 256 call paths each time", pairs(8, 1), 2.6),
-        Workload("pairs-30", "the same at depth 30", pairs(30, 1), 2.2),
-        Workload("descent-8", "16 pairs per descent, depth 8", pairs(8, 16), 2.3),
-        Workload("descent-30", "16 pairs per descent, depth 30", pairs(30, 16), 3.0),
-        Workload("new-frames", "pairs, depth 32, another of 65,536 call paths each time", pairs(32, 1, 65536)),
+        Workload("pairs-8", "malloc+free pairs, depth 8, another of 256 call paths each time", pairs(bin_folder, 8, 1, number),
+                 2.6),
+        Workload("pairs-30", "the same at depth 30", pairs(bin_folder, 30, 1, number), 2.2),
+        Workload("descent-8", "16 pairs per descent, depth 8", pairs(bin_folder, 8, 16, number), 2.3),
+        Workload("descent-30", "16 pairs per descent, depth 30", pairs(bin_folder, 30, 16, number), 3.0),
+        Workload("new-frames", "pairs, depth 32, another of 65,536 call paths each time",
+                 pairs(bin_folder, 32, 1, number, 65536)),
         Workload("messages", "4 threads, frees on other threads", [bin_folder / "messages", scaled(2_000_000, scale)], 1.2),
         Workload("live", "5 million live blocks, then churn", [bin_folder / "live", live_blocks, live_blocks], 1.5),
-    ]
-    real = [
-        program("python3", "python3, json and regex, PYTHONMALLOC=malloc",
-                [python, "-s", HERE / "programs/json_and_regex.py", scaled(2000, scale)], 1.20, PYTHONMALLOC="malloc",
-                PYTHONHASHSEED="0"),
+        python_program(scaled(2000, scale), 1.20),
         program("sqlite3", "sqlite3 in memory", ["sqlite3", "-init", "/dev/null", ":memory:", f".read {sql}"], 1.10),
-        program("xmllint", "xmllint, 16 MB", ["xmllint", "--noout", xml], 1.25),
-        program("cc1plus", "cc1plus -O0, header-heavy", compiler_command(), 1.20),
-        program("true", "start and end of /bin/true", ["/bin/true"], None),
+        xmllint(input_folder, scale, 1.25),
+        cc1plus(1.20),
+        start_and_end(),
     ]
     if (bin_folder / "opencv_loop").exists():
-        real.insert(3, program("opencv", "C++ OpenCV loop", [bin_folder / "opencv_loop", scaled(1000, scale)], 1.05))
-    for workload in real:
-        workload.may_keep_nothing = workload.name == "true"
-    return made + real
+        made.insert(-2, program("opencv", "C++ OpenCV loop", [bin_folder / "opencv_loop", scaled(1000, scale)], 1.05))
+    return made
 
 
+def ebpf_workloads(bin_folder, input_folder, scale):
+    number = scaled(300_000, scale)  # a pair costs two traps or more
+    return [
+        Workload("pairs-8", "malloc+free pairs, depth 8, another of 256 call paths each time", pairs(bin_folder, 8, 1, number),
+                 target_ns=2500, target_of_floor=1.5),
+        Workload("pairs-30", "the same at depth 30", pairs(bin_folder, 30, 1, number), target_of_floor=2),
+        python_program(scaled(100, scale), 13),
+        xmllint(input_folder, scale, 13),
+        cc1plus(3),
+    ]
+
+
+WORKLOADS = {"preload": preload_workloads, "ebpf": ebpf_workloads}
 TRUE_TARGET_MS = 5.0
 SAMPLED_TARGET = 1.02  # any of the real programs
