@@ -230,7 +230,8 @@ Snapshot EbpfBackend::snapshot(bool last) {
     });
     kernel_.for_each_total(
         [&](std::uint64_t stack, const uf_totals& totals) { groups.add_total(stack, totals); });
-    for (const auto& [id, image] : processes_.images()) {
+    for (const auto& by_id : processes_.images()) {
+        const auto& image = by_id.second;
         image->regions.for_each([&](std::uint64_t begin, const Regions::Region& region, std::uint64_t bytes,
                                     std::uint32_t blocks) {
             groups.add_region(region, blocks, bytes);
