@@ -67,7 +67,7 @@ def main():
         left_out = {way: obstacle for way, obstacle in obstacles.items() if obstacle}
         ways = [way for way in ways if way not in left_out]
         if "ebpf" in left_out:
-            sys.exit(f"unfreed: bench: the ebpf backend does not run here: {left_out['ebpf']}")
+            sys.exit(f"unfreed: bench: the ebpf backend does not run here: {left_out['ebpf'].removeprefix('unfreed: ')}")
     results = {workload.name: {way: [] for way in ways} for workload in workloads}
     for turn in range(options.runs):
         for workload in workloads:
