@@ -149,6 +149,9 @@ class Case(unittest.TestCase):
         out, err = process.communicate(input_text, timeout=DEADLINE)
         return Ended(process.returncode, out, err)
 
+    def unfreed(self, *arguments, **options):
+        return self.execute([UNFREED, *arguments], **options)
+
     def run_command(self, command, output="profile", options=()):
         """The command line that traces `command` with the preload backend and says nothing of its own."""
         return [UNFREED, "run", "--backend", "preload", "-q", "-o", self.path(output), *options, "--", *command]

@@ -21,9 +21,6 @@ def elf_header(bits, machine):
 
 
 class Errors(harness.Case):
-    def unfreed(self, *arguments, **options):
-        return self.execute([harness.UNFREED, *arguments], **options)
-
     def executable(self, name, content, mode=0o755):
         path = self.folder / name
         path.write_bytes(content)

@@ -18,22 +18,20 @@ class Sampling(harness.Case):
         ended = self.trace([self.program("sampling_mix"), self.path("books")], options=["--sample", str(mean)])
         self.assert_ended(ended, 0, out="")
         pid, books = harness.read_books(self.path("books"))
-        return books, harness.pages_of(self.profile(), pid)
+        return pid, books, harness.pages_of(self.profile(), pid)
 
     def check_estimates(self, mean, runs):
         sums = {size: [0, 0, 0, 0] for size in SIZES}
         outside = 0
         for _ in range(runs):
-            books, found = self.pages(mean)
+            pid, books, found = self.pages(mean)
             for size in SIZES:
                 page = found.get((f"bytes_{size}", "malloc"), harness.Page())
                 sums[size] = [total + number for total, number in zip(sums[size], page.numbers)]
-            total = sum(page.blocks * page_size for page_size in SIZES
-                        for page in [found.get((f"bytes_{page_size}", "malloc"), harness.Page())])
-            # Its own 95 % interval for the bytes in use: from the estimates themselves.
-            variance = sum(found[key].blocks * size * size * (1 - p) / p
-                           for size in SIZES if (key := (f"bytes_{size}", "malloc")) in found
-                           for p in [1 - math.exp(-size / mean)])
+            total = sum(page.bytes for page in found.values())
+            # The report's own 95 % interval for the bytes in use.
+            variance = sum(sample.labels.get("inuse_error", 0) ** 2 for sample in self.profile().samples
+                           if harness.site_of(sample) and sample.labels.get("pid") == pid)
             truth = sum(page.bytes for page in books.values())
             outside += abs(total - truth) > 1.96 * math.sqrt(variance)
         for size in SIZES:
@@ -59,18 +57,28 @@ class Sampling(harness.Case):
         self.check_estimates(524288, harness.RUNS or 20)
 
     def test_blocks_far_above_the_mean_are_exact(self):
-        _, found = self.pages(4096)
+        _, _, found = self.pages(4096)
         page = found["bytes_3000000", "malloc"]
         self.assertEqual(page.numbers, (4, 12000000, 8, 24000000))
 
     def test_two_runs_sample_differently(self):
         """Not by a fixed seed, so that a periodic program cannot hide from it: 20 equal runs never happen."""
-        seen = {tuple(sorted((key, page.numbers) for key, page in self.pages(65536)[1].items())) for _ in range(20)}
+        seen = {tuple(sorted((key, page.numbers) for key, page in self.pages(65536)[2].items())) for _ in range(20)}
         self.assertGreater(len(seen), 1)
 
     def test_the_profile_says_how_it_was_sampled(self):
         self.pages(65536)
         self.assertTrue([comment for comment in self.profile().comments if "65536" in comment])
+
+    def test_an_estimate_is_shown_with_its_error(self):
+        self.pages(65536)
+        self.assertIn(" ± ", self.unfreed("report", self.path("profile")).out)
+        self.assertIn(" ± ", self.unfreed("report", "--format", "html", self.path("profile")).out)
+
+    def test_what_is_exact_has_no_error(self):
+        self.pages(0)
+        self.assertNotIn("±", self.unfreed("report", self.path("profile")).out)
+        self.assertFalse([sample for sample in self.profile().samples if "inuse_error" in sample.labels])
 
     def test_every_allocation_by_default(self):
         self.trace_and_check("sampling_mix", options=["--sample", "0"])

@@ -187,7 +187,8 @@ std::uint64_t add_samples(const Snapshot& snapshot, const std::vector<std::uint3
              domains[sample.domain],
              std::int64_t{sample.age},
              {sample.alloc_objects, sample.alloc_bytes, sample.inuse_objects, sample.inuse_bytes},
-             shapes[sample.shape]});
+             shapes[sample.shape],
+             sample.inuse_error});
     }
     return cut;
 }

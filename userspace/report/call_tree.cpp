@@ -130,6 +130,7 @@ class Builder {
 void add(CallTree::Weight& to, const CallTree::Weight& weight) {
     __builtin_add_overflow(to.bytes, weight.bytes, &to.bytes);
     __builtin_add_overflow(to.objects, weight.objects, &to.objects);
+    to.variance += weight.variance;
 }
 
 void add_age(CallTree::Ages& ages, std::int64_t age) {
@@ -155,7 +156,9 @@ CallTree build_call_tree(const Profile& profile, Value value, CallTree::MergeBy 
     {
         Builder builder(profile, tree, merge_by);
         for (const Profile::Sample& sample : profile.samples) {
-            const CallTree::Weight weight{sample.values[bytes], sample.values[objects]};
+            const auto error = static_cast<double>(sample.error);
+            const CallTree::Weight weight{sample.values[bytes], sample.values[objects],
+                                          in_use ? error * error : 0};
             if (weight.bytes == 0 && weight.objects == 0) {
                 continue;
             }

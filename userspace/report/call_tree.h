@@ -25,6 +25,7 @@ struct CallTree {
     struct Weight {
         std::int64_t bytes = 0;
         std::int64_t objects = 0;
+        double variance = 0;  // of bytes that are an estimate (sampling), in bytes²
     };
     std::vector<Weight> self;   // by node: of the paths that end there
     std::vector<Weight> total;  // by node: of the paths that go through it; of the root: everything

@@ -1,4 +1,4 @@
-// The flame graph as one SVG file: frames from the bottom (outermost) up, as wide as what they hold. Drawn
+// The flame graph as one SVG file: frames from the top (outermost) down, as wide as what they hold. Drawn
 // whole for viewers without scripts; flame_graph.js makes it live.
 #include <fmt/format.h>
 
@@ -122,8 +122,8 @@ void write_box(const Profile& profile, const CallTree& tree, const Box& box, std
 
 std::string amount_text(const CallTree& tree, bool difference) {
     const bool in_use = tree.value == Value::kInuseObjects || tree.value == Value::kInuseSpace;
-    return fmt::format("{} in {} {}{}", bytes_text(tree.total[0].bytes), blocks_text(tree.total[0].objects),
-                       in_use ? "not freed" : "allocated",
+    return fmt::format("{}{} in {} {}{}", bytes_text(tree.total[0].bytes), error_text(tree.total[0]),
+                       blocks_text(tree.total[0].objects), in_use ? "not freed" : "allocated",
                        difference ? ", more than before (growth only)" : "");
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <ctime>
 
 #include "userspace/report/short_name.h"
@@ -60,6 +61,12 @@ std::string bytes_text(std::int64_t bytes) {
         ++unit;
     }
     return fmt::format("{}{:.1f} {}", sign, size, kUnits[unit]);
+}
+
+std::string error_text(const CallTree::Weight& weight) {
+    constexpr double kDeviations = 1.96;  // of a normal distribution, that 95 % lie within
+    const double error = kDeviations * std::sqrt(weight.variance);
+    return error < 0.5 ? "" : " ± " + bytes_text(static_cast<std::int64_t>(std::min(error, 9e18)));
 }
 
 std::string count_text(std::int64_t count) {

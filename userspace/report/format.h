@@ -10,7 +10,9 @@
 
 namespace unfreed {
 
-std::string bytes_text(std::int64_t bytes);                     // "1.2 MiB", "-17 B"
+std::string bytes_text(std::int64_t bytes);  // "1.2 MiB", "-17 B"
+// " ± 1.2 MiB" for bytes that are an estimate: in 95 of 100 runs the truth is no further away. Else empty.
+std::string error_text(const CallTree::Weight& weight);
 std::string count_text(std::int64_t count);                     // "1,234,567"
 std::string blocks_text(std::int64_t count);                    // "1 block", "1,234 blocks"
 std::string share_text(std::int64_t part, std::int64_t whole);  // "12.3 %"; empty when there is no whole

@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::size_t kListed = 100;  // call paths in the table unless --top says otherwise
 
+constexpr std::size_t kCallersInSummary = 3;
+
 constexpr const char* kStyle = R"(
 body { font-family: system-ui, sans-serif; margin: 0 auto; max-width: 1800px; padding: 0 12px 40px; color: #222; }
 h2 { font-size: 17px; margin: 28px 0 8px; }
@@ -41,13 +43,15 @@ void write_path_row(const Profile& profile, const CallTree& tree, std::uint32_t 
     const CallTree::Weight& self = tree.self[leaf];
     out << fmt::format(
         "<tr><td class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td><td>{}</td>",
-        bytes_text(self.bytes), count_text(self.objects), share_text(tree.pick(self), whole),
-        age_text(tree.ages[leaf]));
-    // The summary is what the program did: the allocation function's caller.
-    const std::uint32_t caller = tree.nodes[leaf].caller;
-    out << "<td><details><summary>"
-        << frame_markup(profile, tree.frames[tree.nodes[caller == 0 ? leaf : caller].location])
-        << "</summary><ol>";
+        bytes_text(self.bytes) + error_text(self), count_text(self.objects),
+        share_text(tree.pick(self), whole), profile.difference ? "" : age_text(tree.ages[leaf]));
+    // The summary is what the program did: the allocation function's callers.
+    std::uint32_t caller = tree.nodes[leaf].caller == 0 ? leaf : tree.nodes[leaf].caller;
+    out << "<td><details><summary>" << frame_markup(profile, tree.frames[tree.nodes[caller].location]);
+    for (std::size_t i = 1; i < kCallersInSummary && (caller = tree.nodes[caller].caller) != 0; ++i) {
+        out << " &lt; " << escaped(profile.strings[tree.frames[tree.nodes[caller].location].function]);
+    }
+    out << "</summary><ol>";
     for (std::uint32_t node = leaf; node != 0; node = tree.nodes[node].caller) {
         out << "<li>" << frame_markup(profile, tree.frames[tree.nodes[node].location]) << "</li>";
     }
@@ -79,7 +83,8 @@ void write_html(const Profile& profile, const ViewOptions& options, std::ostream
     const std::size_t all = paths.size();
     paths.resize(std::min(all, options.top == SIZE_MAX ? kListed : options.top));
     out << fmt::format("<h2>{} of {} call paths, {}</h2>\n", paths.size(),
-                       count_text(static_cast<std::int64_t>(all)), escaped(amount_text(tree, false)));
+                       count_text(static_cast<std::int64_t>(all)),
+                       profile.difference ? "against the profile before" : escaped(amount_text(tree, false)));
     out << "<table>\n<tr><th>size</th><th>blocks</th><th>share</th><th>age</th><th>call path</th></tr>\n";
     const std::int64_t whole = profile.difference ? 0 : tree.pick(tree.total[0]);
     for (const std::uint32_t leaf : paths) {

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <ostream>
 #include <string>
 #include <string_view>
@@ -66,6 +67,9 @@ void write_json(const Profile& profile, const ViewOptions& options, std::ostream
     out << "\"difference\": " << (profile.difference ? "true" : "false") << ",\n";
     out << "\"value\": " << quoted(pprof::kSampleTypes[static_cast<std::size_t>(options.value)][0]) << ",\n";
     out << "\"bytes\": " << tree.total[0].bytes << ",\n\"blocks\": " << tree.total[0].objects << ",\n";
+    if (profile.sample_bytes > 1) {
+        out << "\"standard_error\": " << std::llround(std::sqrt(tree.total[0].variance)) << ",\n";
+    }
 
     std::vector<std::uint32_t> paths = tree.heaviest_paths();
     paths.resize(std::min(paths.size(), options.top));
@@ -103,6 +107,9 @@ void write_json(const Profile& profile, const ViewOptions& options, std::ostream
     for (const std::uint32_t leaf : paths) {
         out << separator << "{\"bytes\": " << tree.self[leaf].bytes
             << ", \"blocks\": " << tree.self[leaf].objects;
+        if (profile.sample_bytes > 1) {
+            out << ", \"standard_error\": " << std::llround(std::sqrt(tree.self[leaf].variance));
+        }
         if (tree.ages[leaf].oldest != Profile::kNoAge) {
             out << ", \"youngest\": " << tree.ages[leaf].youngest
                 << ", \"oldest\": " << tree.ages[leaf].oldest;

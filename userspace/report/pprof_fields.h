@@ -52,6 +52,7 @@ inline constexpr const char* kLabelPid = "pid";
 inline constexpr const char* kLabelProcess = "process";
 inline constexpr const char* kLabelDomain = "domain";
 inline constexpr const char* kLabelAge = "age";
+inline constexpr const char* kLabelError = "inuse_error";  // standard error of the bytes in use
 inline constexpr const char* kLabelShape = "shape";
 inline constexpr const char* kLabelBase =
     "pprof::base";  // "true": subtracted; pprof takes its shares of these

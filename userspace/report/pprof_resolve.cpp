@@ -122,6 +122,8 @@ void PprofReader::resolve_samples() {
                 sample.of_base = profile_.strings[text] == "true";
             } else if (key == kLabelAge && label.number >= 0) {
                 sample.age = label.number;
+            } else if (key == kLabelError && label.number >= 0) {
+                sample.error = label.number;
             }
         }
     }

@@ -184,6 +184,9 @@ class PprofWriter {
                 if (sample.age != Profile::kNoAge) {
                     add_label(message, kLabelAge, sample.age, "seconds");
                 }
+                if (sample.error != 0) {
+                    add_label(message, kLabelError, sample.error, "bytes");
+                }
             }
             flush(kPiece);
         }

@@ -65,8 +65,9 @@ struct Profile {
         StringIndex domain = 0;
         std::int64_t age = kNoAge;  // seconds, lower bound of its bucket
         std::array<std::int64_t, kValues> values{};
-        StringIndex shape = 0;  // of the matrix that the blocks serve; 0: not known
-        bool of_base = false;   // of the profile before, negated (difference.h)
+        StringIndex shape = 0;   // of the matrix that the blocks serve; 0: not known
+        std::int64_t error = 0;  // standard error of the bytes in use, with sampling; 0: exact
+        bool of_base = false;    // of the profile before, negated (difference.h)
     };
     static constexpr std::uint32_t kNoMapping = UINT32_MAX;
     static constexpr std::uint32_t kAllFrames = UINT32_MAX;

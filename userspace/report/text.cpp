@@ -108,7 +108,9 @@ void TextView::header() {
         line("{}", printable(how));
     }
     const CallTree::Weight& all = tree_.total[0];
-    const std::string amount = signed_bytes(all.bytes) + " in " + signed_blocks(all.objects);
+    const std::string error = error_text(all);
+    const std::string amount = signed_bytes(all.bytes) + error + (error.empty() ? "" : " (95 %)") + " in " +
+                               signed_blocks(all.objects);
     const char* const kind = in_use_ ? "not freed" : "allocated";
     if (profile_.difference) {
         line("{}: {} against the profile before", kind, bold(amount));
@@ -173,8 +175,8 @@ void TextView::top_paths(const std::vector<std::uint32_t>& paths, std::string_vi
                                 whole == 0 ? "" : ": " + share_text(sum, whole) + " of it")));
     for (std::size_t i = 0; i < shown; ++i) {
         const CallTree::Weight& self = tree_.self[paths[i]];
-        std::string facts =
-            fmt::format("{} in {}", bold(signed_bytes(self.bytes)), signed_blocks(self.objects));
+        std::string facts = fmt::format("{}{} in {}", bold(signed_bytes(self.bytes)), error_text(self),
+                                        signed_blocks(self.objects));
         for (const std::string& more :
              {share_text(tree_.pick(self), whole),
               in_use_ && !profile_.difference ? age_text(tree_.ages[paths[i]]) : std::string()}) {

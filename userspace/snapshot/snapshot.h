@@ -60,7 +60,8 @@ struct Sample {
     std::int64_t alloc_bytes = 0;
     std::int64_t inuse_objects = 0;  // allocated while tracing and not freed
     std::int64_t inuse_bytes = 0;
-    std::uint32_t shape = 0;  // index into Snapshot::shapes
+    std::int64_t inuse_error = 0;  // standard error of inuse_bytes, with sampling; 0: exact
+    std::uint32_t shape = 0;       // index into Snapshot::shapes
 };
 
 struct Process {

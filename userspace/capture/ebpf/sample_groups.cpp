@@ -35,6 +35,8 @@ void SampleGroups::add_block(const uf_block& block) {
     } else {
         const std::uint64_t bytes = block.points * sample_bytes_;
         outstanding.bytes += bytes;
+        // The points on a block are Poisson distributed: their number is its own variance's estimate.
+        outstanding.variance += static_cast<double>(bytes) * static_cast<double>(sample_bytes_);
         outstanding.objects += static_cast<double>(bytes) / static_cast<double>(block.size ? block.size : 1);
     }
 }
@@ -112,6 +114,7 @@ void SampleGroups::write(Snapshot& into) {
             sample.alloc_bytes = oldest ? static_cast<std::int64_t>(group.bytes) : 0;
             sample.inuse_objects = std::llround(at->second.objects);
             sample.inuse_bytes = path.empty ? 0 : static_cast<std::int64_t>(at->second.bytes);
+            sample.inuse_error = path.empty ? 0 : std::llround(std::sqrt(at->second.variance));
             into.samples.push_back(sample);
             oldest = false;
         }

@@ -58,6 +58,7 @@ class SampleGroups {
     struct Outstanding {
         double objects = 0;
         std::uint64_t bytes = 0;
+        double variance = 0;  // of bytes, in bytes²: they are an estimate when sampled
     };
     struct Group {
         std::map<std::uint32_t, Outstanding> by_age;  // by age bucket

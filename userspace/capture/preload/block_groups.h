@@ -16,12 +16,13 @@ struct BlockGroup {
     std::uint32_t mapping : 1 = 0;     // of the table's regions, not of its blocks
     std::uint64_t objects = 0;  // in 1/UF_OBJECT_UNIT when sampled. Unsigned: a scribbled table's sums wrap
     std::uint64_t bytes = 0;
+    double variance = 0;  // of bytes, in bytes²: they are an estimate when sampled
 };
 
 class BlockGroups {
   public:
     void add(std::uint32_t stack, std::uint32_t age_bucket, bool mapping, std::uint64_t objects,
-             std::uint64_t bytes) {
+             std::uint64_t bytes, double variance = 0) {
         const std::uint64_t key =
             stack | std::uint64_t{age_bucket} << UF_STACK_BITS | std::uint64_t{mapping} << 31;
         if (key != last_key_) {
@@ -31,10 +32,11 @@ class BlockGroups {
                 return group.stack == stack && group.age_bucket == age_bucket && group.mapping == mapping;
             });
             last_key_ = key;
-            if (last_ == next) groups_.push_back({stack, age_bucket, mapping, 0, 0});
+            if (last_ == next) groups_.push_back({stack, age_bucket, mapping});
         }
         groups_[last_].objects += objects;
         groups_[last_].bytes += bytes;
+        groups_[last_].variance += variance;
     }
 
     std::vector<BlockGroup> take() { return std::move(groups_); }

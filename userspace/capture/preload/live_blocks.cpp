@@ -172,12 +172,15 @@ void read_blocks(const TableFile& table, const EpochAges& ages, BlockGroups& int
     BlockReader(table, [&](Cell cell, std::uint64_t size, std::uint64_t) {
         std::uint64_t objects = 1;
         std::uint64_t bytes = size;
+        double variance = 0;
         if (sample_bytes != 0) {
             const double weight = sample_weight(sample_bytes, size);
             objects = static_cast<std::uint64_t>(std::llround(weight * UF_OBJECT_UNIT));
             bytes = static_cast<std::uint64_t>(std::llround(weight * static_cast<double>(size)));
+            // What a block adds to the variance of a Horvitz-Thompson estimate, estimated: size² (1 - p) / p²
+            variance = static_cast<double>(size) * static_cast<double>(size) * weight * (weight - 1);
         }
-        into.add(cell.stack(), ages[cell.epoch()], false, objects, bytes);
+        into.add(cell.stack(), ages[cell.epoch()], false, objects, bytes, variance);
     }).read();
 }
 

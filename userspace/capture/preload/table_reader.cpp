@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -147,6 +148,7 @@ class SampleWriter {
         sample.alloc_bytes = static_cast<std::int64_t>(ever.bytes);
         sample.inuse_objects = whole(live.objects);
         sample.inuse_bytes = static_cast<std::int64_t>(live.bytes);
+        sample.inuse_error = std::llround(std::sqrt(live.variance));
         into_.samples.push_back(sample);
     }
 
