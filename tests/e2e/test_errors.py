@@ -228,6 +228,19 @@ class Errors(harness.Case):
             self.assertEqual(ended.status, 0)
             self.assert_agrees(self.profile(), "books.image")
 
+    def test_a_standard_error_that_nobody_reads(self):
+        """The command ends as it would alone, and is recorded."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        full = os.open("/dev/full", os.O_WRONLY)
+        for name, stream in (("broken", writer), ("full", full)):
+            self.addCleanup(os.close, stream)
+            with self.subTest(name):
+                command = [harness.UNFREED, "run", "--backend", "preload", "-o", self.path(name), "--",
+                           self.program("ledger"), self.path("books"), "return", "500"]
+                self.assertEqual(self.execute(command, stderr=stream).status, 5)
+                self.assert_agrees(self.profile(name), "books")
+
     def test_few_descriptors(self):
         ended = self.trace([self.program("process_tree"), self.path("books"), "fork"],
                            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24)))

@@ -9,6 +9,7 @@
 #include "userspace/cli/capture_options.h"
 #include "userspace/cli/commands.h"
 #include "userspace/cli/recording.h"
+#include "userspace/cli/say.h"
 #include "userspace/error.h"
 #include "userspace/process/caller_signals.h"
 #include "userspace/process/process_facts.h"
@@ -30,7 +31,7 @@ int attach(const CaptureOptions& options, pid_t pid) {
     // 2. Every probe is live when the backend is made.
     const std::unique_ptr<Backend> backend = make_ebpf_attach_backend(options.settings, pid);
     check_writable(output);
-    fmt::print(stderr, "attached to {}\n", pid);
+    say("attached to {}\n", pid);
 
     // 3. Until Ctrl-C, --duration or its end; then the report.
     Recording recording(options, *backend, signals, fmt::format("attach {} ({})", pid, name), output, -1);

@@ -2,10 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
-
 #include "userspace/capture/preload/preload_backend.h"
 #include "userspace/capture/preload/shim.h"
+#include "userspace/cli/say.h"
 #include "userspace/error.h"
 #ifdef UNFREED_HAS_EBPF
 #include "userspace/capture/ebpf/ebpf_backend.h"
@@ -16,9 +15,7 @@ namespace {
 
 std::unique_ptr<Backend> make_preload(const CaptureOptions& options) {
     if (!plan_address_space().possible)
-        fmt::print(
-            stderr,
-            "unfreed: the program runs untraced: the limit of the address space has no room for unfreed's "
+        say("unfreed: the program runs untraced: the limit of the address space has no room for unfreed's "
             "table; raise it (ulimit -v unlimited)\n");
     return std::make_unique<PreloadBackend>(options.settings, find_shim());
 }
@@ -62,8 +59,7 @@ std::unique_ptr<Backend> choose_backend(const CaptureOptions& options, const Pro
         throw Error(program.path, fmt::format("{}, and {}", obstacle, missing),
                     "it cannot be traced here; run it without unfreed");
     if (options.backend == "auto")
-        fmt::print(stderr, "unfreed: {}: {}; its allocations are recorded by the ebpf backend\n",
-                   program.path, obstacle);
+        say("unfreed: {}: {}; its allocations are recorded by the ebpf backend\n", program.path, obstacle);
     return make_ebpf(options);
 }
 

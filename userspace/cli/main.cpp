@@ -10,20 +10,20 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdio>
 #include <exception>
 #include <new>
 #include <string>
 #include <vector>
 
 #include "userspace/cli/commands.h"
+#include "userspace/cli/say.h"
 #include "userspace/error.h"
 
 namespace {
 
 int fail(std::string line, int exit_code) {
     std::replace(line.begin(), line.end(), '\n', ' ');
-    fmt::print(stderr, "unfreed: {}\n", line);
+    unfreed::say("unfreed: {}\n", line);
     return exit_code;
 }
 
@@ -76,9 +76,11 @@ int run_verb(int argument_count, char** arguments) {
         if (!words.empty() && !words.front().starts_with('-') && app.get_subcommands(named).empty())
             return fail(fmt::format("{}: there is no such verb; see unfreed --help", words.front()),
                         unfreed::kExitUsage);
-        const char* what_to_do = words.empty() || words.front() != "run" ? "see unfreed --help"
-                                 : separator == words.end() ? "unfreed run [options] -- COMMAND [ARG...]"
-                                                            : "see unfreed run --help";
+        const bool is_verb = !words.empty() && !app.get_subcommands(named).empty();
+        const std::string what_to_do = !is_verb ? "see unfreed --help"
+                                       : words.front() == "run" && separator == words.end()
+                                           ? "unfreed run [options] -- COMMAND [ARG...]"
+                                           : fmt::format("see unfreed {} --help", words.front());
         return fail(fmt::format("wrong command line: {}; {}", error.what(), what_to_do), unfreed::kExitUsage);
     }
 

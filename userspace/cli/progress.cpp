@@ -1,9 +1,8 @@
 #include "userspace/cli/progress.h"
 
-#include <fmt/format.h>
 #include <unistd.h>
 
-#include <cstdio>
+#include "userspace/cli/say.h"
 
 namespace unfreed {
 namespace {
@@ -18,7 +17,7 @@ ProgressLine::ProgressLine()
     : terminal_(isatty(STDERR_FILENO) == 1), started_(std::chrono::steady_clock::now()) {}
 
 ProgressLine::~ProgressLine() {
-    if (visible_) fmt::print(stderr, "{}", kClearLine);
+    if (visible_) say("{}", kClearLine);
 }
 
 void ProgressLine::show(const std::string& what, std::size_t done, std::size_t all) {
@@ -27,7 +26,7 @@ void ProgressLine::show(const std::string& what, std::size_t done, std::size_t a
     if (now - started_ < kPatience || now - shown_ < kBetween) return;
     shown_ = now;
     visible_ = true;
-    fmt::print(stderr, "{}unfreed: naming functions, {} of {}: {:.60}", kClearLine, done, all, what);
+    say("{}unfreed: naming functions, {} of {}: {:.60}", kClearLine, done, all, what);
 }
 
 }  // namespace unfreed

@@ -8,13 +8,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
-#include <iostream>
+#include <exception>
 #include <limits>
 #include <set>
 #include <sstream>
 
 #include "userspace/cli/progress.h"
+#include "userspace/cli/say.h"
 #include "userspace/error.h"
 #include "userspace/process/pure_go.h"
 #include "userspace/report/report.h"
@@ -130,12 +130,11 @@ void Recording::write_numbered() {
     int code = kExitDone;
     try {
         write_pprof(build_profile(take(false), {}), path);
-        if (!options_.quiet) fmt::print(stderr, "unfreed: snapshot written to {}\n", path);
-    } catch (const Error& error) {
-        fmt::print(stderr, "unfreed: {}\n", error.what());
-        code = error.exit_code;
+        if (!options_.quiet) say("unfreed: snapshot written to {}\n", path);
+    } catch (const std::exception& error) {  // none may go on: the rest of us is the parent's
+        say("unfreed: {}\n", error.what());
+        code = kExitUnfreedFailed;
     }
-    std::fflush(stderr);
     _exit(code);
 }
 
@@ -147,8 +146,11 @@ void Recording::wait_for_writers() {
 void Recording::report() {
     ProgressLine line;
     Snapshot snapshot = take(true);
-    const bool nothing = snapshot.processes.empty() && !snapshot.notes.empty();
-    const std::string why_nothing = nothing ? snapshot.notes.front() : "";
+    std::string why_nothing;
+    if (snapshot.processes.empty() && !snapshot.losses.empty())
+        why_nothing = snapshot.losses.front().cause;
+    else if (snapshot.processes.empty() && !snapshot.notes.empty())
+        why_nothing = snapshot.notes.front();
     const Profile profile = build_profile(
         std::move(snapshot),
         [&](const std::string& what, std::size_t done, std::size_t all) { line.show(what, done, all); });
@@ -161,10 +163,10 @@ void Recording::report() {
     if (!options_.quiet) {
         std::ostringstream summary;
         print_summary(profile, summary, terminal_of(STDERR_FILENO), kSummaryPaths);
-        std::cerr << summary.str();
-        if (!unwritten) fmt::print(stderr, "profile: {}\nnext:    unfreed report {}\n", output_, output_);
-    } else if (nothing) {
-        fmt::print(stderr, "unfreed: {}\n", why_nothing);
+        say("{}", summary.str());
+        if (!unwritten) say("profile: {}\nnext:    unfreed report {}\n", output_, output_);
+    } else if (!why_nothing.empty()) {
+        say("unfreed: {}\n", why_nothing);
     }
     wait_for_writers();
     if (unwritten) throw *unwritten;

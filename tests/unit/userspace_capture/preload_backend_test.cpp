@@ -214,8 +214,8 @@ TEST_CASE("a process that got a table and could not use it is told of") {
     Session session;
     session.run([&] { return say_hello(session.socket()).table ? 0 : 1; });
     const Snapshot snapshot = session.backend.snapshot(true);
-    REQUIRE(snapshot.notes.size() == 1);
-    CHECK(snapshot.notes[0].starts_with("1 processes were not recorded"));
+    REQUIRE(snapshot.losses.size() == 1);
+    CHECK(snapshot.losses[0].cause.starts_with("processes not recorded"));
 }
 
 TEST_CASE("a process may outlive the last snapshot") {

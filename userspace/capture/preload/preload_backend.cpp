@@ -49,9 +49,10 @@ PreloadBackend::PreloadBackend(const CaptureSettings& settings, std::string shim
     server_ = std::make_unique<SessionServer>(
         epoll_.get(), kServerTag, [this](pid_t pid, const uf_hello& hello) { return welcome(pid, hello); });
     if (!address_space_.possible)
-        ended_.notes.push_back(
-            "nothing was recorded: the limit of the address space (ulimit -v) has no room for unfreed's "
-            "table");
+        ended_.losses.push_back(
+            {"command not recorded: the limit of the address space (ulimit -v) has no room for unfreed's "
+             "table",
+             1});
 }
 
 Backend::Variables PreloadBackend::environment(pid_t command) const {
@@ -99,7 +100,7 @@ SessionServer::Answer PreloadBackend::welcome(pid_t pid, const uf_hello& hello) 
         epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, living.pidfd.get(), &event);
         return {living.table.descriptor(), UF_WELCOME};
     } catch (const Error& error) {
-        ended_.notes.push_back(fmt::format("process {} ({}) was not recorded: {}", pid, name, error.what()));
+        count_loss(ended_, fmt::format("processes not recorded: {}", error.what()), 1);
         return {-1, UF_WELCOME_NOT_YOU};
     }
 }
@@ -200,18 +201,13 @@ Snapshot PreloadBackend::snapshot(bool last) {
     module_files_.name_kept(snapshot);
     snapshot.sample_bytes = settings_.sample_bytes;
     snapshot.depth = settings_.depth;
-    if (unfollowed_ != 0)
-        snapshot.losses.push_back(
-            {"processes not recorded any more: an exec that unfreed's library did not survive", unfollowed_});
-    if (unmapped_ != 0)
-        snapshot.notes.push_back(fmt::format(
-            "{} processes were not recorded: their memory limits have no room for unfreed's table",
-            unmapped_));
-    if (server_->other_versions() != 0)
-        snapshot.notes.push_back(
-            fmt::format("{} processes were not recorded: they load another version of unfreed",
-                        server_->other_versions()));
-    if (snapshot.processes.empty() && address_space_.possible)
+    count_loss(snapshot, "processes not recorded any more: an exec that unfreed's library did not survive",
+               unfollowed_);
+    count_loss(snapshot, "processes not recorded: their memory limits have no room for unfreed's table",
+               unmapped_);
+    count_loss(snapshot, "processes not recorded: they load another version of unfreed",
+               server_->other_versions());
+    if (snapshot.processes.empty() && snapshot.losses.empty())
         snapshot.notes.push_back(
             "nothing was recorded: the program allocated nothing, or unfreed's library was not loaded into "
             "it");
