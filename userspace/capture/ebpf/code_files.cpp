@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace unfreed::ebpf {
 namespace {
@@ -74,19 +75,27 @@ bool CodeFiles::have(std::uint32_t function) const {
 
 const CodeFile* CodeFiles::keep(FileId id, std::shared_ptr<CodeFile> file) {
     if (!file->table().rows.empty() && tables_.size() < UF_BPF_TABLES) {
+        made_.push_back({file.get(), id, kernel_.make_table(file->table().rows)});
         file->kernel_table = static_cast<std::uint32_t>(tables_.size());
-        kernel_.set_table(file->kernel_table, file->table().rows);
         tables_.push_back(file.get());
-        file->kernel_table_known = true;
-        const auto segment = file->code_segment();
-        if (segment && id != kVdso) {
-            const std::uint64_t device = std::uint64_t{major(id.device)} << 20 | minor(id.device);
-            kernel_.set_file({id.inode, device},
-                             {segment->offset, segment->address, file->table().base, file->kernel_table,
-                              static_cast<std::uint32_t>(file->table().rows.size())});
-        }
     }
     return (files_[id] = std::move(file)).get();
+}
+
+void CodeFiles::hand_over() {
+    if (made_.empty()) return;
+    std::vector<int> tables;
+    for (const Made& made : made_) tables.push_back(made.table.get());
+    kernel_.set_tables(made_.front().file->kernel_table, tables);
+    for (const auto& [file, id, table] : std::exchange(made_, {})) {
+        file->kernel_table_known = true;
+        const auto segment = file->code_segment();
+        if (!segment || id == kVdso) continue;
+        const std::uint64_t device = std::uint64_t{major(id.device)} << 20 | minor(id.device);
+        kernel_.set_file({id.inode, device},
+                         {segment->offset, segment->address, file->table().base, file->kernel_table,
+                          static_cast<std::uint32_t>(file->table().rows.size())});
+    }
 }
 
 }  // namespace unfreed::ebpf

@@ -1,4 +1,4 @@
-// Every file that a traced process maps as code, read once; its unwind table put into the kernel once.
+// Every file that a traced process maps as code, read once; its unwind table given to the kernel once.
 #pragma once
 #include <map>
 #include <memory>
@@ -20,6 +20,9 @@ class CodeFiles {
     // A file that will be mapped later; nullptr: there is none at `path`.
     const CodeFile* of_path(const std::string& path);
 
+    // The tables of the files that came since the last call, to the kernel.
+    void hand_over();
+
     const CodeFile* of_table(std::uint32_t table) const;
 
     // Has any file so far a function of that index (Function::index)?
@@ -29,11 +32,18 @@ class CodeFiles {
     const CodeFile* keep(FileId id, std::shared_ptr<CodeFile> file);
     const CodeFile* of_descriptor(Descriptor file);
 
+    struct Made {
+        CodeFile* file;
+        FileId id;
+        Descriptor table;
+    };
+
     const Functions& functions_;
     const KernelSide& kernel_;
     // One file can have two ids: /proc/PID/maps and stat name the device of an overlay differently.
     std::map<FileId, std::shared_ptr<CodeFile>> files_;
     std::vector<const CodeFile*> tables_;  // by number in the kernel
+    std::vector<Made> made_;               // of these the last ones, which the kernel has not got yet
 };
 
 }  // namespace unfreed::ebpf

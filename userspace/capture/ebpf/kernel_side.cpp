@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <numeric>
 
 #include "probes.skel.h"
 #include "userspace/capture/ebpf/uprobe_multi.h"
@@ -72,6 +73,14 @@ class Mapping {
     std::size_t bytes_;
     void* data_;
 };
+
+// Writes values[0, count) at `first` and on.
+bool update_array(int map, std::uint32_t first, const void* values, std::size_t values_count) {
+    std::vector<std::uint32_t> keys(values_count);
+    std::iota(keys.begin(), keys.end(), first);
+    auto count = static_cast<std::uint32_t>(values_count);
+    return count == 0 || bpf_map_update_batch(map, keys.data(), values, &count, nullptr) == 0;
+}
 
 template <class Key, class Value, class Visit>
 void for_each_entry(int map, Visit visit) {
@@ -272,32 +281,31 @@ void KernelSide::forget_pid(pid_t pid) const {
 }
 
 void KernelSide::set_ranges(std::uint32_t first, std::span<const uf_range> ranges) const {
-    std::vector<std::uint32_t> keys(ranges.size());
-    for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = first + static_cast<std::uint32_t>(i);
-    auto count = static_cast<std::uint32_t>(ranges.size());
-    if (count != 0) {
-        bpf_map_update_batch(bpf_map__fd(programs_->maps.ranges), keys.data(), ranges.data(), &count,
-                             nullptr);
-    }
+    update_array(bpf_map__fd(programs_->maps.ranges), first, ranges.data(), ranges.size());
 }
 
-void KernelSide::set_table(std::uint32_t table, std::span<const uf_row> rows) const {
+Descriptor KernelSide::make_table(std::span<const uf_row> rows) const {
     bpf_map_create_opts options{};
     options.sz = sizeof options;
     options.map_flags = BPF_F_INNER_MAP;
-    const Descriptor map(bpf_map_create(BPF_MAP_TYPE_ARRAY, "uf_rows", sizeof(std::uint32_t), sizeof(uf_row),
-                                        static_cast<std::uint32_t>(rows.size()), &options));
+    Descriptor map(bpf_map_create(BPF_MAP_TYPE_ARRAY, "uf_rows", sizeof(std::uint32_t), sizeof(uf_row),
+                                  static_cast<std::uint32_t>(rows.size()), &options));
     if (!map) {
         throw Error("unwind tables",
                     fmt::format("the kernel gives no memory for them ({})", std::strerror(errno)),
                     "free memory, or trace fewer processes");
     }
-    std::vector<std::uint32_t> keys(rows.size());
-    for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<std::uint32_t>(i);
-    auto count = static_cast<std::uint32_t>(rows.size());
-    bpf_map_update_batch(map.get(), keys.data(), rows.data(), &count, nullptr);
-    const int inner = map.get();
-    bpf_map_update_elem(bpf_map__fd(programs_->maps.tables), &table, &inner, BPF_ANY);
+    update_array(map.get(), 0, rows.data(), rows.size());
+    return map;
+}
+
+void KernelSide::set_tables(std::uint32_t first, std::span<const int> tables) const {
+    const int map = bpf_map__fd(programs_->maps.tables);
+    if (update_array(map, first, tables.data(), tables.size())) return;
+    for (std::uint32_t i = 0; i < tables.size(); ++i) {  // a kernel before 5.19
+        const std::uint32_t number = first + i;
+        bpf_map_update_elem(map, &number, &tables[i], BPF_ANY);
+    }
 }
 
 void KernelSide::set_file(const uf_file_key& key, const uf_file& file) const {

@@ -55,7 +55,10 @@ class KernelSide {
     void set_pid(pid_t pid, std::uint32_t slot) const;
     void forget_pid(pid_t pid) const;
     void set_ranges(std::uint32_t first, std::span<const uf_range> ranges) const;
-    void set_table(std::uint32_t table, std::span<const uf_row> rows) const;
+    // A table of rows; it serves nothing before set_tables, which gives tables their numbers from `first` on.
+    // All that are new at one time in one call: the kernel waits for its readers in it, some 20 ms.
+    Descriptor make_table(std::span<const uf_row> rows) const;
+    void set_tables(std::uint32_t first, std::span<const int> tables) const;
     void set_file(const uf_file_key& key, const uf_file& file) const;
 
     // Readable when one of the rings has something.

@@ -120,6 +120,7 @@ void Processes::expect_exec(pid_t pid, const std::string& executable) {
     for (const std::string& path : libraries_of(executable)) {
         if (const CodeFile* const file = files_.of_path(path)) probe(traced, *file);
     }
+    files_.hand_over();
 }
 
 bool Processes::probe(Traced& traced, const CodeFile& file) {
@@ -176,6 +177,7 @@ void Processes::refresh(Traced& traced, bool first) {
         show(image, module, mapping.path);
         modules.push_back(module);
     }
+    files_.hand_over();
     image.modules = std::move(modules);
     image.mappings = std::move(*mappings);
     publish(traced);
@@ -343,7 +345,7 @@ void Processes::on_exit(const uf_event& event) {
 }
 
 void Processes::end(Traced& traced) {
-    traced.links.clear();
+    closer_.close(std::move(traced.links));
     kernel_.forget_pid(traced.pid);
     kernel_.set_slot(traced.slot, {0, 0, 0});
     kernel_.set_code(traced.slot, {});

@@ -11,6 +11,7 @@
 
 #include "userspace/capture/ebpf/code_files.h"
 #include "userspace/capture/ebpf/kernel_side.h"
+#include "userspace/capture/ebpf/link_closer.h"
 #include "userspace/capture/ebpf/process_image.h"
 #include "userspace/capture/ebpf/range_space.h"
 #include "userspace/process/descriptor.h"
@@ -78,6 +79,7 @@ class Processes {
     const KernelSide& kernel_;
     CodeFiles files_;
     RangeSpace ranges_;
+    LinkCloser closer_;
     std::map<pid_t, std::unique_ptr<Traced>> alive_;
     std::map<std::uint32_t, std::unique_ptr<ProcessImage>> images_;  // by kernel id; ended ones too
     std::set<std::uint32_t> changed_;                                // ids of images
