@@ -28,7 +28,7 @@ struct uf_scratch {
 
 struct uf_control control;
 
-/* tgid -> slot: for the tracepoints; probes have the slot in their cookie. */
+/* Process id as unfreed sees it -> slot: for the tracepoints; probes have the slot in their cookie. */
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, UF_BPF_SLOTS);

@@ -325,8 +325,23 @@ int unwind(struct pt_regs* regs) {
 enum { SYS_MMAP = 9, SYS_MPROTECT = 10, SYS_MUNMAP = 11, SYS_BRK = 12, SYS_MREMAP = 25 };
 enum { UF_PROT_EXEC = 4 };
 
+/* The id of the task's process in the PID namespace that unfreed runs in, a container's perhaps. 0: it is not
+ * seen from there. */
+static __always_inline uint32_t process_id(const struct task_struct* task) {
+    enum { DEEPEST = 32 };
+    const struct pid* const pid = BPF_CORE_READ(task, group_leader, thread_pid);
+    const uint32_t level = BPF_CORE_READ(pid, level);
+    const char* number = (const char*)pid + bpf_core_field_offset(struct pid, numbers);
+    for (uint32_t i = 0; i <= DEEPEST && i <= level; ++i) {
+        const struct upid* const upid = (const struct upid*)number;
+        if (BPF_CORE_READ(upid, ns, ns.inum) == control.pid_namespace) return BPF_CORE_READ(upid, nr);
+        number += bpf_core_type_size(struct upid);
+    }
+    return 0;
+}
+
 static __always_inline struct uf_slot* current_slot(uint32_t* index) {
-    uint32_t pid = bpf_get_current_pid_tgid() >> 32;
+    uint32_t pid = process_id((const struct task_struct*)bpf_get_current_task());
     const uint32_t* const found = bpf_map_lookup_elem(&pids, &pid);
     if (!found) return 0;
     *index = *found;
@@ -470,7 +485,7 @@ int on_fork(unsigned long long* context) {
     uint32_t index = 0;
     const struct uf_slot* const slot = current_slot(&index);
     if (!slot) return 0;
-    struct uf_event event = {.pid = child->tgid};
+    struct uf_event event = {.pid = process_id(child)};
     send_event(&event, UF_EVENT_FORK, slot, index);
     return 0;
 }
@@ -499,7 +514,7 @@ int on_exit(unsigned long long* context) {
     uint32_t index = 0;
     const struct uf_slot* const slot = current_slot(&index);
     if (!slot) return 0;
-    uint32_t pid = task->tgid;
+    uint32_t pid = process_id(task);
     bpf_map_delete_elem(&pids, &pid);
     struct uf_event event = {.pid = pid};
     send_event(&event, UF_EVENT_EXIT, slot, index);

@@ -71,7 +71,23 @@ struct mm_struct {
     unsigned long start_code, end_code, brk;
     struct file* exe_file;
 };
+struct ns_common {
+    unsigned int inum;
+};
+struct pid_namespace {
+    struct ns_common ns;
+};
+struct upid {
+    int nr;
+    struct pid_namespace* ns;
+};
+struct pid {
+    unsigned int level;     /* of its innermost namespace */
+    struct upid numbers[1]; /* one for each namespace that it is seen in, the outermost first */
+};
 struct task_struct {
+    struct task_struct* group_leader;
+    struct pid* thread_pid;
     struct mm_struct* mm;
     struct files_struct* files;
     int pid;

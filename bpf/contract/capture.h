@@ -253,6 +253,7 @@ struct uf_control {
     uint32_t depth;           /* frames kept, at most UF_BPF_FRAMES */
     uint64_t sample_bytes;    /* 0: every allocation */
     uint32_t go_created_by;   /* 1: with UF_FRAME_CREATION */
+    uint32_t pid_namespace;   /* inode of the one that unfreed runs in, whose process ids it knows */
     uint32_t last_process;    /* the id given last; both sides, atomically */
     uint32_t last_generation; /* so too */
     /* kernel */

@@ -186,6 +186,17 @@ class RunByEbpf(harness.Case):
         self.assert_ended(ended, 0)
         self.assertIn("sh", {sample.labels.get("process") for sample in self.profile().samples})
 
+    def test_in_a_pid_namespace_of_its_own(self):
+        """As in a container: process ids are other ones than the kernel's own."""
+        inside = [self.tool("unshare"), "--pid", "--fork", "--mount-proc"]
+        if self.execute([*inside, "true"]).status:
+            self.skipTest("no PID namespace can be made here")
+        command = [*inside, harness.UNFREED, "run", "--backend", "ebpf", "-q", "-o", self.path("profile"), "--", self.program("ledger"), self.path("books"), "return", "500"]
+        self.assert_ended(self.execute(command), 5)
+        profile = self.profile()
+        self.assert_agrees(profile, "books")
+        self.assert_nothing_lost(profile)
+
     def test_opencv_blocks_are_counted_once(self):
         ended = self.execute([harness.UNFREED, "run", "--backend", "ebpf", "-q", "-o", self.path("profile"), "--",
                               self.program("opencv_loop"), self.path("books")])

@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -154,6 +155,9 @@ KernelSide::KernelSide(const CaptureSettings& settings) {
     control().depth = std::min<std::uint32_t>(settings.depth, UF_BPF_FRAMES);
     control().sample_bytes = settings.sample_bytes;
     control().go_created_by = settings.go_created_by ? 1 : 0;
+    struct stat pid_namespace {};
+    if (stat("/proc/self/ns/pid", &pid_namespace) == 0)
+        control().pid_namespace = static_cast<std::uint32_t>(pid_namespace.st_ino);
 
     stacks_.reset(ring_buffer__new(bpf_map__fd(programs_->maps.stacks_ring), on_record, this, nullptr));
     events_.reset(ring_buffer__new(bpf_map__fd(programs_->maps.events_ring), on_record, this, nullptr));
