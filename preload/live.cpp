@@ -12,15 +12,15 @@ namespace {
 // Small blocks use all cells of their chunk soon: one system call for its pages costs half of what a fault
 // for each does, and a large table's come as huge pages where the kernel has them for memory files, which
 // saves misses of the address translation too. Where blocks are large, few cells are ever used, and pages
-// come one by one; likewise with sampling, in a short program, and where a chunk is so large that the call
-// would be felt (cell_shift 3). A kernel that refuses (populating: before 5.14) changes nothing.
+// come one by one; likewise with sampling, in a short program, and where cells are many (cell_shift 3). A
+// kernel that refuses (populating: before 5.14) changes nothing.
 constexpr uint64_t kSmallBlock = 1024;
 constexpr uint64_t kHugePage = 2 << 20;
 constexpr uint64_t kSmallTable = 2 << 20;
 constexpr uint64_t kLargeTable = 16 << 20;
 
 void populate(Table* table, uint32_t chunk) {
-    uint64_t bytes = 8ull << (UF_DIRECTORY_SHIFT - cell_shift);
+    uint64_t bytes = UF_CHUNK_BYTES(cell_shift);
     uint64_t at = chunk * bytes;
     if (at < kSmallTable || cell_shift != 5 || table->header()->sample_bytes != 0) return;
     long cells = word(table->chunks()) + static_cast<long>(at);

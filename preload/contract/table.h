@@ -108,9 +108,10 @@ typedef struct uf_counter {
 #define UF_OBJECT_UNIT 1024u  // when sample_bytes != 0; else objects are whole
 
 // --- Live blocks: a shadow of the address space
-// -------------------------------------------------------------------- The directory has an entry for every 2
-// MiB of the 47-bit address space: the number of its chunk, or 0. A chunk has one cell for each 1 <<
-// cell_shift bytes; a cell describes the block that starts in its window (two can not: glibc's blocks start
+// -------------------------------------------------------------------- The directory has an entry for every
+// 512 KiB of the 47-bit address space: the number of its chunk, or 0. (Smaller parts would make the directory
+// large, larger ones the pause in which a chunk's pages come.) A chunk has one cell for each 1 << cell_shift
+// bytes; a cell describes the block that starts in its window (two can not: glibc's blocks start
 // 32 bytes apart at least). A cell of 0 is no block. Fields from the low bit:
 //   stack 24 | start 2 | epoch 14 | size 24
 // start: the block starts at window + 8 * start. size UF_SIZE_ESCAPE: the whole next cell is the size, as
@@ -118,11 +119,11 @@ typedef struct uf_counter {
 // nobody else starts there. Writers: between malloc's return and free's entry a block has one owner, so each
 // cell has one writer at a time, and a cell is stored whole. The reader reads cell, size, cell again and
 // starts over when they differ.
-#define UF_DIRECTORY_SHIFT 21
-#define UF_DIRECTORY_ENTRIES (1u << 26)
 #define UF_ADDRESS_BITS 47
-#define UF_CHUNKS (1u << 18)
-#define UF_CHUNK_BYTES_MAX (1ull << 21)  // at cell_shift 3; at 5 a chunk takes a quarter
+#define UF_DIRECTORY_SHIFT 19
+#define UF_DIRECTORY_ENTRIES (1u << (UF_ADDRESS_BITS - UF_DIRECTORY_SHIFT))
+#define UF_CHUNKS (1u << 20)
+#define UF_CHUNK_BYTES(cell_shift) (8ull << (UF_DIRECTORY_SHIFT - (cell_shift)))
 #define UF_STACK_BITS 24
 #define UF_START_BITS 2
 #define UF_EPOCH_BITS 14
@@ -170,10 +171,10 @@ typedef struct uf_module {
 #define UF_MODULES_OFFSET (1ull << 16)
 #define UF_STRINGS_OFFSET (UF_MODULES_OFFSET + UF_MODULES * sizeof(uf_module))
 #define UF_REGIONS_OFFSET (UF_STRINGS_OFFSET + UF_STRING_BYTES)
-#define UF_DIRECTORY_OFFSET (1ull << 28)
-#define UF_NODES_OFFSET (1ull << 30)
+#define UF_DIRECTORY_OFFSET (1ull << 30)
+#define UF_NODES_OFFSET (2ull << 30)
 #define UF_NODE_INDEX_OFFSET \
-    (1ull << 31)  // uint32_t[UF_NODE_INDEX]: the shim's hash over wide nodes' children
+    (5ull << 29)  // uint32_t[UF_NODE_INDEX]: the shim's hash over wide nodes' children
 #define UF_NODE_INDEX (1u << 25)
 #define UF_SAMPLED_OFFSET \
     (3ull << 30)  // uint8_t[UF_SAMPLED_PARTS]: the shim's note, when it samples, of where it has a block
@@ -181,7 +182,7 @@ typedef struct uf_module {
 #define UF_SAMPLED_PARTS (1u << 28)
 #define UF_COUNTERS_OFFSET (1ull << 32)
 #define UF_CHUNKS_OFFSET (UF_COUNTERS_OFFSET + (uint64_t)UF_COUNTER_SLOTS * UF_NODES * sizeof(uf_counter))
-#define UF_TABLE_BYTES (UF_CHUNKS_OFFSET + (uint64_t)UF_CHUNKS * UF_CHUNK_BYTES_MAX)
+#define UF_TABLE_BYTES (UF_CHUNKS_OFFSET + (uint64_t)UF_CHUNKS * UF_CHUNK_BYTES(3))
 
 static_assert(sizeof(uf_header) == 64 + 8 * UF_LOSS_COUNT && sizeof(uf_header) <= UF_PROGRAMS_OFFSET,
               "header");
@@ -189,6 +190,8 @@ static_assert(UF_PROGRAMS_OFFSET + UF_PROGRAMS * UF_PROGRAM_BYTES <= 4096, "prog
 static_assert(sizeof(uf_node) == 24 && sizeof(uf_counter) == 16 && sizeof(uf_region) == 32, "records");
 static_assert(sizeof(uf_module) == 72 && offsetof(uf_module, build_id) == 32, "module");
 static_assert(UF_REGIONS_OFFSET + UF_REGIONS * sizeof(uf_region) <= UF_DIRECTORY_OFFSET, "regions fit");
+static_assert(UF_DIRECTORY_OFFSET + (uint64_t)UF_DIRECTORY_ENTRIES * 4 <= UF_NODES_OFFSET, "directory fits");
 static_assert(UF_NODES_OFFSET + (uint64_t)UF_NODES * sizeof(uf_node) <= UF_NODE_INDEX_OFFSET, "nodes fit");
+static_assert(UF_NODE_INDEX_OFFSET + (uint64_t)UF_NODE_INDEX * 4 <= UF_SAMPLED_OFFSET, "index fits");
 static_assert(UF_SAMPLED_OFFSET + (uint64_t)UF_SAMPLED_PARTS <= UF_COUNTERS_OFFSET, "sampled parts fit");
 static_assert(UF_STACK_BITS + UF_START_BITS + UF_EPOCH_BITS + UF_SIZE_BITS == 64, "a cell is 64 bits");

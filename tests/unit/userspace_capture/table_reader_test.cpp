@@ -65,7 +65,7 @@ TEST_CASE("blocks of one call path are added up") {
     const std::uint32_t stack = table.builder.add_path(kCode, UF_FUNCTION_malloc);
     table.builder.add_block(kHeap, 100, stack);
     table.builder.add_block(kHeap + 0x1010, 28, stack);
-    table.builder.add_block(kHeap + (5ull << 21), 0, stack);
+    table.builder.add_block(kHeap + (5ull << UF_DIRECTORY_SHIFT), 0, stack);
     const Snapshot snapshot = table.read();
     const Sample& sample = only_sample(snapshot);
     CHECK(sample.inuse_objects == 3);
@@ -148,14 +148,15 @@ TEST_CASE("a shape that makes no sense is none") {
 
 TEST_CASE("sizes that a cell has no room for are read from the next cell") {
     const std::uint32_t shift = GENERATE(5u, 3u);
-    // At the end of a chunk the next cell is in the chunk of the next 2 MiB of addresses.
-    const std::uint64_t offset = GENERATE(std::uint64_t{0}, (1ull << 21) - 32, (1ull << 21) - 8);
+    // At the end of a chunk the next cell is in the chunk of the next 512 KiB of addresses.
+    const std::uint64_t offset =
+        GENERATE(std::uint64_t{0}, (1ull << UF_DIRECTORY_SHIFT) - 32, (1ull << UF_DIRECTORY_SHIFT) - 8);
     const std::uint64_t size =
         GENERATE(std::uint64_t{UF_SIZE_ESCAPE} - 1, std::uint64_t{UF_SIZE_ESCAPE}, (5ull << 30) + 1);
     Table table(shift);
     const std::uint32_t stack = table.builder.add_path(kCode, UF_FUNCTION_malloc);
     table.builder.add_block(kHeap + offset, size, stack);
-    table.builder.add_block(kHeap + (9ull << 21), 7, stack);
+    table.builder.add_block(kHeap + (9ull << UF_DIRECTORY_SHIFT), 7, stack);
     const Sample sample = only_sample(table.read());
     CHECK(sample.inuse_objects == 2);
     CHECK(sample.inuse_bytes == static_cast<std::int64_t>(size) + 7);
@@ -441,7 +442,7 @@ TEST_CASE("a table that the program wrote over gives a whole Snapshot all the sa
     scribble(UF_DIRECTORY_OFFSET, 4096);
     scribble(UF_NODES_OFFSET, 65536);
     scribble(UF_COUNTERS_OFFSET, 16384);
-    scribble(UF_CHUNKS_OFFSET, 3 << 21);
+    scribble(UF_CHUNKS_OFFSET, 3 << UF_DIRECTORY_SHIFT);
     uf_header& header = table.builder.header();
     header.node_count = static_cast<std::uint32_t>(random() % 6000);
     header.module_count = static_cast<std::uint32_t>(random() % 200);

@@ -30,11 +30,12 @@ TEST_CASE("every block is visited once, with its address and size") {
     const TableFile file = TableFile::create(shift, 0, 0);
     TableBuilder builder(file.descriptor());
     const std::uint32_t stack = builder.add_path(kCode, UF_FUNCTION_malloc);
-    const std::map<std::uint64_t, std::uint64_t> sizes{{kHeap, 0},
-                                                       {kHeap + 40, 100},
-                                                       {kHeap + (1 << 21) - 32, (5ull << 30) + 1},
-                                                       {kHeap + (9ull << 21) + 8, 7},
-                                                       {0x7fff'ffff'f000, UF_SIZE_ESCAPE}};
+    const std::map<std::uint64_t, std::uint64_t> sizes{
+        {kHeap, 0},
+        {kHeap + 40, 100},
+        {kHeap + (1 << UF_DIRECTORY_SHIFT) - 32, (5ull << 30) + 1},
+        {kHeap + (9ull << UF_DIRECTORY_SHIFT) + 8, 7},
+        {0x7fff'ffff'f000, UF_SIZE_ESCAPE}};
     for (const auto& [address, size] : sizes) builder.add_block(address, size, stack);
     const auto blocks = visited(file);
     REQUIRE(blocks.size() == sizes.size());

@@ -31,7 +31,7 @@ template <class Sink>
 class BlockReader {
   public:
     BlockReader(const TableFile& table, Sink sink)
-        : table_(table), sink_(std::move(sink)), chunk_bytes_(1ull << (24 - table.cell_shift())) {}
+        : table_(table), sink_(std::move(sink)), chunk_bytes_(UF_CHUNK_BYTES(table.cell_shift())) {}
 
     void read() {
         const std::uint64_t chunks = std::min(table_.header().chunk_count, UF_CHUNKS);
@@ -83,7 +83,7 @@ class BlockReader {
             sink_(cell, cell.size(), offset + i);  // freed meanwhile, and another block is there by now
     }
 
-    // A block at the very end of a chunk has its size at the start of the chunk of the next 2 MiB of
+    // A block at the very end of a chunk has its size at the start of the chunk of the next 512 KiB of
     // addresses, which can be anywhere in the file.
     struct Neighbours {
         std::optional<std::uint32_t> previous, next;
@@ -197,7 +197,7 @@ void visit_blocks(const TableFile& table, const VisitBlock& visit) {
                                                     << UF_DIRECTORY_SHIFT;
                             }
                         });
-    const std::uint64_t chunk_bytes = 1ull << (24 - table.cell_shift());
+    const std::uint64_t chunk_bytes = UF_CHUNK_BYTES(table.cell_shift());
     BlockReader(table, [&](Cell cell, std::uint64_t size, std::uint64_t at) {
         const std::uint64_t chunk = (at - UF_CHUNKS_OFFSET) / chunk_bytes;
         if (chunk >= begins.size() || begins[chunk] == 0) return;
