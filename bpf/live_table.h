@@ -9,7 +9,8 @@
  * Who writes: between an allocation's return and its free a block has one owner, so of one key there is one
  * writer. Two keys may want one place: it is claimed by compare-and-swap, from UF_PLACE_EMPTY to
  * UF_PLACE_BUSY, and given back by another from the key. Stores are seen in order (x86-64): the key comes
- * last. Userspace reads places as they are, and looks twice (userspace/capture/ebpf/kernel_side.cpp). */
+ * last. Userspace reads places as they are, and looks twice; it takes out, the same way, the blocks of
+ * processes that have ended (userspace/capture/ebpf/kernel_side.cpp). */
 #ifndef UNFREED_BPF_LIVE_TABLE_H
 #define UNFREED_BPF_LIVE_TABLE_H
 
@@ -27,6 +28,7 @@ struct {
  * are taken out. */
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE);
     __uint(max_entries, UF_BPF_LINES);
     __type(key, uint32_t);
     __type(value, uint32_t);
@@ -40,12 +42,6 @@ struct {
     __type(key, uint64_t);
     __type(value, struct uf_block);
 } live SEC(".maps");
-
-/* 32 bytes of heap, glibc's smallest chunk, have a line; each 16 MB (and each process) are shifted by another
- * distance, so that arenas, which begin at round addresses, do not fall on each other. */
-static __always_inline uint32_t line_of(uint64_t key) {
-    return ((key >> 5) + ((key >> 24) * 0x9e3779b97f4a7c15ull >> 32)) & (UF_BPF_LINES - 1);
-}
 
 static __always_inline struct uf_place* place_of(uint32_t line_index, uint64_t key) {
     struct uf_line* const line = bpf_map_lookup_elem(&lines, &line_index);
@@ -61,7 +57,7 @@ static __always_inline uint32_t* overflow_of(uint32_t line_index) {
 
 /* The block, taken out of the table; 0: it was not there. */
 static __always_inline int take_block(uint64_t key, struct uf_block* block) {
-    uint32_t line_index = line_of(key);
+    uint32_t line_index = UF_LINE_OF(key);
     struct uf_place* const place = place_of(line_index, key);
     if (place) {
         *block = place->block;
@@ -78,7 +74,7 @@ static __always_inline int take_block(uint64_t key, struct uf_block* block) {
 }
 
 static __always_inline void drop_block(uint64_t key) {
-    uint32_t line_index = line_of(key);
+    uint32_t line_index = UF_LINE_OF(key);
     struct uf_place* const place = place_of(line_index, key);
     if (place) {
         __sync_val_compare_and_swap(&place->key, key, UF_PLACE_EMPTY);
@@ -102,7 +98,7 @@ static __always_inline int fill_place(struct uf_place* place, uint64_t key, cons
 
 /* Of a key that is not in the table. */
 static __always_inline void put_block(uint64_t key, const struct uf_block* block) {
-    uint32_t line_index = line_of(key);
+    uint32_t line_index = UF_LINE_OF(key);
     struct uf_line* const line = bpf_map_lookup_elem(&lines, &line_index);
     if (!line || fill_place(&line->places[0], key, block) || fill_place(&line->places[1], key, block)) return;
     uint32_t* const overflow = overflow_of(line_index);

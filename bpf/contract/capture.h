@@ -107,6 +107,7 @@ struct uf_fresh {
 
 /* Key of a live block: canonical user addresses have 47 bits. */
 #define UF_LIVE_KEY(address, process) ((uint64_t)(address) ^ (uint64_t)(process) << 47)
+#define UF_KEY_PROCESS(key) ((uint32_t)((key) >> 47)) /* as many bits of the process as a key has */
 
 struct uf_block {
     uint64_t size;
@@ -125,6 +126,10 @@ struct uf_place {
 struct uf_line {
     struct uf_place places[2];
 };
+/* A block's line. 32 bytes of heap, glibc's smallest chunk, have one; each 16 MB (and each process) are
+ * shifted by another distance, so that arenas, which begin at round addresses, do not fall on each other. */
+#define UF_LINE_OF(key) \
+    ((uint32_t)(((key) >> 5) + ((((key) >> 24) * 0x9e3779b97f4a7c15ull) >> 32)) & (UF_BPF_LINES - 1))
 
 /* Per stack: what was ever allocated (sampling: estimates). */
 struct uf_totals {

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 
 import harness
 
@@ -124,6 +125,25 @@ class Attach(harness.Case):
         self.check()
         self.assert_agrees(self.profile("other"), "books")
 
+    def test_what_an_ended_child_had_stays_in_the_numbers(self):
+        """Cleared out of the kernel's tables or not: the long wait is for the first, and no result depends on it."""
+        os.mkfifo(self.path("orders"))
+        script = '"$0" books < orders; echo ended; read line || true'
+        shell = self.start(["/bin/sh", "-c", script, self.program("attach_target")], stdin=subprocess.PIPE)
+        with open(self.path("orders"), "w") as orders:
+            self.assertEqual(shell.stdout.readline(), "ready\n")
+            unfreed = self.attach(shell.pid)
+            orders.write("go\n")
+            orders.flush()
+            self.assertEqual(shell.stdout.readline(), "done\n")
+        self.assertEqual(shell.stdout.readline(), "ended\n")
+        time.sleep(3)
+        self.end(shell)
+        self.assert_ended(self.finish(unfreed), 0)
+        profile = self.profile()
+        self.assert_agrees(profile, "books")
+        self.assert_nothing_lost(profile)
+
     def test_a_stopped_process_is_attached_and_stays_stopped(self):
         target = self.target()
         target.send_signal(signal.SIGSTOP)
@@ -191,7 +211,8 @@ class RunByEbpf(harness.Case):
         inside = [self.tool("unshare"), "--pid", "--fork", "--mount-proc"]
         if self.execute([*inside, "true"]).status:
             self.skipTest("no PID namespace can be made here")
-        command = [*inside, harness.UNFREED, "run", "--backend", "ebpf", "-q", "-o", self.path("profile"), "--", self.program("ledger"), self.path("books"), "return", "500"]
+        command = [*inside, harness.UNFREED, "run", "--backend", "ebpf", "-q", "-o", self.path("profile"), "--",
+                   self.program("ledger"), self.path("books"), "return", "500"]
         self.assert_ended(self.execute(command), 5)
         profile = self.profile()
         self.assert_agrees(profile, "books")

@@ -63,6 +63,10 @@ class Backend {
     virtual int tick_interval_ms() const { return 1000; }
     virtual void tick() {}
 
+    // Called after it, as long as no copy of this process is reading what is shared with it (a numbered
+    // snapshot): the moment to take what is over out of tables that fill up.
+    virtual void clear_tables() {}
+
     // A child of ours was waited for: how it ended, as waitpid's status.
     virtual void process_ended(pid_t pid, int wait_status) {
         static_cast<void>(pid);

@@ -74,6 +74,7 @@ void Recording::poll_once(std::int64_t until_ns) {
     if ((events[1].revents & POLLIN) != 0) backend_.dispatch();
     if ((events[0].revents & POLLIN) != 0) handle_signals();
     backend_.tick();
+    if (writers_.empty()) backend_.clear_tables();
 }
 
 void Recording::handle_signals() {

@@ -9,9 +9,11 @@
 #include <chrono>
 #include <cstring>
 #include <optional>
+#include <unordered_set>
 
 #include "userspace/capture/ebpf/attach_target.h"
 #include "userspace/capture/ebpf/call_paths.h"
+#include "userspace/capture/ebpf/ended_blocks.h"
 #include "userspace/capture/ebpf/kernel_side.h"
 #include "userspace/capture/ebpf/processes.h"
 #include "userspace/capture/ebpf/raw_walk.h"
@@ -52,6 +54,7 @@ class EbpfBackend final : public Backend {
         kernel_.control().epoch = now_seconds_;
         processes_.tick();
     }
+    void clear_tables() override;
     void process_ended(pid_t pid, int wait_status) override {
         dispatch();
         processes_.set_end(pid, describe_end(wait_status));
@@ -83,6 +86,9 @@ class EbpfBackend final : public Backend {
     Processes processes_;
     CallPaths paths_;
     Totals mapped_;                  // mappings ever made, by stack
+    EndedBlocks ended_blocks_;       // of processes that are no longer in the kernel's tables,
+    Totals ended_totals_;            // and what they ever allocated
+    std::uint32_t clear_at_ = 0;     // second
     std::vector<uf_event> waiting_;  // mappings whose stack has not come yet
 };
 
@@ -103,6 +109,34 @@ void EbpfBackend::dispatch() {
     std::vector<uf_event> waiting;
     waiting.swap(waiting_);
     for (const uf_event& event : waiting) on_mapping(event);
+}
+
+// Now and then: it looks at all of the tables, some 50 ms.
+void EbpfBackend::clear_tables() {
+    constexpr std::uint32_t kSeconds = 2;
+    if (now_seconds_ < clear_at_) return;
+    clear_at_ = now_seconds_ + kSeconds;
+    const std::vector<ProcessImage*> ended = processes_.take_ended();
+    if (ended.empty()) return;
+    dispatch();  // their last stacks
+    std::vector<bool> is_ended(UF_KEY_PROCESS(UINT64_MAX) + 1);
+    std::unordered_set<ProcessIndex> processes;
+    for (ProcessImage* const image : ended) {
+        is_ended[UF_KEY_PROCESS(UF_LIVE_KEY(0, image->id))] = true;
+        processes.insert(image->index);
+        image->mappings = {};
+        image->shown = {};
+    }
+    kernel_.take_blocks([&](std::uint64_t key) { return is_ended[UF_KEY_PROCESS(key)]; },
+                        [&](const uf_block& block) { ended_blocks_.add(block); });
+    kernel_.take_totals(
+        [&](std::uint64_t stack) {
+            const CallPath* const path = paths_.find(stack);
+            return path != nullptr && processes.contains(path->process);
+        },
+        [&](std::uint64_t stack, const uf_totals& totals) {
+            ended_totals_.add(stack, totals.objects, totals.bytes);
+        });
 }
 
 void EbpfBackend::on_event(const uf_event& event) {
@@ -225,6 +259,12 @@ Snapshot EbpfBackend::snapshot(bool last) {
 
     SampleGroups groups(functions_, paths_, processes_, settings_.sample_bytes, now_seconds_);
     kernel_.for_each_block([&](std::uint64_t, const uf_block& block) { groups.add_block(block); });
+    ended_blocks_.for_each([&](const uf_block& block, std::uint64_t count) {
+        for (std::uint64_t i = 0; i < count; ++i) groups.add_block(block);
+    });
+    ended_totals_.for_each([&](std::uint64_t stack, std::uint64_t objects, std::uint64_t bytes) {
+        groups.add_total(stack, {objects, bytes});
+    });
     kernel_.for_each_open_call([&](std::uint64_t, const uf_call& call) {
         if (call.old.size != UF_NO_BLOCK) groups.add_block(call.old);
     });

@@ -55,11 +55,13 @@ std::uint64_t effective_capabilities() {
 
 constexpr std::uint64_t kSysAdmin = 1ull << 21;
 
-// A map's memory as it is, to be read.
+// A map's memory as it is.
+template <class Value>
 class Mapping {
   public:
-    Mapping(int map, std::size_t bytes)
-        : bytes_(bytes), data_(mmap(nullptr, bytes, PROT_READ, MAP_SHARED, map, 0)) {
+    Mapping(int map, std::size_t count)
+        : bytes_(count * sizeof(Value)),
+          data_(mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0)) {
         if (data_ == MAP_FAILED) {
             throw Error("the table of live blocks",
                         fmt::format("it cannot be mapped ({})", std::strerror(errno)), "free memory");
@@ -68,7 +70,7 @@ class Mapping {
     ~Mapping() { munmap(data_, bytes_); }
     Mapping(const Mapping&) = delete;
     Mapping& operator=(const Mapping&) = delete;
-    const void* data() const { return data_; }
+    std::span<Value> values() const { return {static_cast<Value*>(data_), bytes_ / sizeof(Value)}; }
 
   private:
     std::size_t bytes_;
@@ -337,9 +339,44 @@ void KernelSide::drain_events(const Receive& receive) {
     receiver_ = outer;
 }
 
+void KernelSide::take_blocks(const std::function<bool(std::uint64_t)>& is_left,
+                             const std::function<void(const uf_block&)>& receive) const {
+    const Mapping<uf_line> lines(bpf_map__fd(programs_->maps.lines), UF_BPF_LINES);
+    for (uf_line& line : lines.values()) {
+        for (uf_place& place : line.places) {
+            const std::uint64_t key = __atomic_load_n(&place.key, __ATOMIC_ACQUIRE);
+            if (key == UF_PLACE_EMPTY || key == UF_PLACE_BUSY || !is_left(key)) continue;
+            receive(place.block);  // it stays as it is: its process was the only one to write it
+            __atomic_store_n(&place.key, UF_PLACE_EMPTY, __ATOMIC_RELEASE);
+        }
+    }
+    const Mapping<std::uint32_t> overflows(bpf_map__fd(programs_->maps.overflows), UF_BPF_LINES);
+    const int live = bpf_map__fd(programs_->maps.live);
+    std::vector<std::uint64_t> left;
+    for_each_entry<std::uint64_t, uf_block>(live, [&](std::uint64_t key, const uf_block& block) {
+        if (!is_left(key)) return;
+        receive(block);
+        left.push_back(key);
+    });
+    for (const std::uint64_t key : left) {
+        bpf_map_delete_elem(live, &key);
+        __atomic_fetch_sub(&overflows.values()[UF_LINE_OF(key)], 1, __ATOMIC_RELAXED);
+    }
+}
+void KernelSide::take_totals(const std::function<bool(std::uint64_t)>& is_left,
+                             const std::function<void(std::uint64_t, const uf_totals&)>& receive) const {
+    std::vector<std::uint64_t> left;
+    const int map = bpf_map__fd(programs_->maps.totals);
+    for_each_entry<std::uint64_t, uf_totals>(map, [&](std::uint64_t stack, const uf_totals& totals) {
+        if (!is_left(stack)) return;
+        receive(stack, totals);
+        left.push_back(stack);
+    });
+    for (const std::uint64_t stack : left) bpf_map_delete_elem(map, &stack);
+}
 void KernelSide::for_each_block(const std::function<void(std::uint64_t, const uf_block&)>& visit) const {
-    const Mapping table(bpf_map__fd(programs_->maps.lines), UF_BPF_LINES * sizeof(uf_line));
-    for (const uf_line& line : std::span(static_cast<const uf_line*>(table.data()), UF_BPF_LINES)) {
+    const Mapping<uf_line> lines(bpf_map__fd(programs_->maps.lines), UF_BPF_LINES);
+    for (const uf_line& line : lines.values()) {
         for (const uf_place& place : line.places) {
             const std::uint64_t key = __atomic_load_n(&place.key, __ATOMIC_ACQUIRE);
             if (key == UF_PLACE_EMPTY || key == UF_PLACE_BUSY) continue;

@@ -68,6 +68,13 @@ class KernelSide {
     void drain_stacks(const Receive& receive);
     void drain_events(const Receive& receive);
 
+    // Takes what processes that have ended left out of the tables, and hands it over: nothing in the kernel
+    // asks for it any more.
+    void take_blocks(const std::function<bool(std::uint64_t key)>& is_left,
+                     const std::function<void(const uf_block&)>& receive) const;
+    void take_totals(const std::function<bool(std::uint64_t stack)>& is_left,
+                     const std::function<void(std::uint64_t stack, const uf_totals&)>& receive) const;
+
     // Copies of the tables as they are now.
     void for_each_block(const std::function<void(std::uint64_t key, const uf_block&)>& visit) const;
     void for_each_total(const std::function<void(std::uint64_t stack, const uf_totals&)>& visit) const;

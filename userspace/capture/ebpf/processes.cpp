@@ -324,6 +324,7 @@ void Processes::on_exec(const uf_event& event) {
     Traced& traced = *found->second;
     if (traced.image != nullptr) {
         traced.image->current = false;
+        ended_.push_back(traced.image);
         if (traced.image->index != kNone) {
             processes_[traced.image->index].end = "replaced by exec of " + process_name(pid);
         }
@@ -354,10 +355,24 @@ void Processes::end(Traced& traced) {
     slots_[traced.slot] = false;
     if (traced.image == nullptr) return;
     traced.image->current = false;
+    ended_.push_back(traced.image);
     if (traced.image->index != kNone) {
         processes_[traced.image->index].end = "ended";
         awaited_[traced.image->index] = std::move(traced.pidfd);
     }
+}
+
+std::vector<ProcessImage*> Processes::take_ended() {
+    std::set<std::uint32_t> in_use;
+    for (const auto& [pid, traced] : alive_) {
+        if (traced->image != nullptr) in_use.insert(UF_KEY_PROCESS(UF_LIVE_KEY(0, traced->image->id)));
+    }
+    std::vector<ProcessImage*> taken, kept;
+    for (ProcessImage* const image : ended_) {
+        (in_use.contains(UF_KEY_PROCESS(UF_LIVE_KEY(0, image->id))) ? kept : taken).push_back(image);
+    }
+    ended_ = std::move(kept);
+    return taken;
 }
 
 ProcessImage* Processes::image(std::uint32_t id) {

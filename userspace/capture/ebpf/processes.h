@@ -40,6 +40,9 @@ class Processes {
     // Looks at its mappings again, for code that is not known.
     void refresh(ProcessImage& image);
 
+    // The images that have ended since the last call, and no other one's blocks have keys like theirs.
+    std::vector<ProcessImage*> take_ended();
+
     void set_end(pid_t pid, const std::string& end);
     // Ends that no event told of; ranges that no walk can stand on any more.
     void tick();
@@ -83,6 +86,7 @@ class Processes {
     std::map<pid_t, std::unique_ptr<Traced>> alive_;
     std::map<std::uint32_t, std::unique_ptr<ProcessImage>> images_;  // by kernel id; ended ones too
     std::set<std::uint32_t> changed_;                                // ids of images
+    std::vector<ProcessImage*> ended_;                               // since take_ended()
     std::vector<bool> slots_;
     std::vector<Process> processes_;
     std::vector<Module> modules_;
