@@ -84,7 +84,7 @@ struct {
 /* Unwind tables by the number of their file; a row is a word (struct uf_row). */
 struct uf_rows {
     __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(map_flags, BPF_F_INNER_MAP);
+    __uint(map_flags, BPF_F_INNER_MAP | BPF_F_MMAPABLE);
     __uint(max_entries, 1);
     __type(key, uint32_t);
     __type(value, uint64_t);
