@@ -60,7 +60,7 @@ bool may_write_user_memory() {
     constexpr std::array<bpf_insn, 8> kProgram{{
         {BPF_ST | BPF_MEM | BPF_DW, BPF_REG_10, 0, -8, 0},
         {BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_2, BPF_REG_10, 0, 0},
-        {BPF_ALU64 | BPF_ADD | BPF_K, BPF_REG_2, 0, 0, -8},
+        {BPF_ALU64 | BPF_ADD, BPF_REG_2, 0, 0, -8},
         {BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_1, 0, 0, 0},
         {BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_3, 0, 0, 8},
         {BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_probe_write_user},

@@ -8,13 +8,12 @@
 namespace unfreed::ebpf {
 
 LinkCloser::~LinkCloser() {
-    if (!thread_.joinable()) return;
     {
         const std::lock_guard lock(mutex_);
         ends_ = true;
     }
-    changed_.notify_one();
-    thread_.join();
+    changed_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
 }
 
 void LinkCloser::close(std::vector<Descriptor> links) {
@@ -23,12 +22,12 @@ void LinkCloser::close(std::vector<Descriptor> links) {
         const std::lock_guard lock(mutex_);
         std::move(links.begin(), links.end(), std::back_inserter(waiting_));
     }
-    changed_.notify_one();
-    if (thread_.joinable()) return;
+    changed_.notify_all();
+    if (!threads_.empty()) return;
     sigset_t all, before;  // signals are the main thread's
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    thread_ = std::thread([this] { work(); });
+    while (threads_.size() < kThreads) threads_.emplace_back([this] { work(); });
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
@@ -39,9 +38,10 @@ void LinkCloser::work() {
             changed_.wait(lock);
             continue;
         }
-        std::vector<Descriptor> links = std::exchange(waiting_, {});
+        Descriptor link = std::move(waiting_.back());
+        waiting_.pop_back();
         lock.unlock();
-        links.clear();
+        link.close();
         lock.lock();
     }
 }

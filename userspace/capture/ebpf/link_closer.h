@@ -1,7 +1,9 @@
-// Closes the probes of processes that have ended, in a thread of its own: with each one the kernel waits
-// until nobody stands in it, some 30 ms, in which the children of others would come and go unseen.
+// Closes the probes of processes that have ended, in threads of its own: with each one the kernel waits until
+// nobody stands in it, some 30 ms, in which the children of others would come and go unseen. Several at once
+// wait for the same moment.
 #pragma once
 #include <condition_variable>
+#include <cstddef>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -27,7 +29,8 @@ class LinkCloser {
     std::condition_variable changed_;
     std::vector<Descriptor> waiting_;
     bool ends_ = false;
-    std::thread thread_;  // from the first close() on
+    static constexpr std::size_t kThreads = 16;
+    std::vector<std::thread> threads_;  // from the first close() on
 };
 
 }  // namespace unfreed::ebpf
