@@ -26,9 +26,13 @@ constexpr std::array<const char*, UF_END_UNKNOWN_CODE + 1> kEnds{
 
 }  // namespace
 
+// Seconds, at least: an epoch is a whole second, and this one may have begun just now.
+std::uint32_t SampleGroups::age_of(std::uint32_t epoch) const {
+    return now_seconds_ > epoch ? now_seconds_ - epoch - 1 : 0;
+}
+
 void SampleGroups::add_block(const uf_block& block) {
-    const std::uint32_t age = now_seconds_ > block.epoch ? now_seconds_ - block.epoch : 0;
-    Outstanding& outstanding = groups_[block.stack].by_age[age_bucket(age)];
+    Outstanding& outstanding = groups_[block.stack].by_age[age_bucket(age_of(block.epoch))];
     if (sample_bytes_ == 0) {
         outstanding.objects += 1;
         outstanding.bytes += block.size;
@@ -50,8 +54,7 @@ void SampleGroups::add_total(std::uint64_t stack, const uf_totals& totals) {
 }
 
 void SampleGroups::add_region(const Regions::Region& region, std::uint32_t blocks, std::uint64_t bytes) {
-    const std::uint32_t age = now_seconds_ > region.epoch ? now_seconds_ - region.epoch : 0;
-    Outstanding& outstanding = groups_[region.stack].by_age[age_bucket(age)];
+    Outstanding& outstanding = groups_[region.stack].by_age[age_bucket(age_of(region.epoch))];
     outstanding.objects += blocks;
     outstanding.bytes += bytes;
 }

@@ -66,6 +66,7 @@ class SampleGroups {
         std::uint64_t bytes = 0;
         std::string shape;  // of the matrices that its blocks are; empty: not known
     };
+    std::uint32_t age_of(std::uint32_t epoch) const;
     CallPath path_of(std::uint64_t stack) const;
 
     const Functions& functions_;

@@ -153,8 +153,9 @@ class BlockReader {
 EpochAges epoch_ages(std::uint64_t now_seconds) {
     EpochAges ages{};
     for (std::uint32_t epoch = 0; epoch <= UF_EPOCH_MAX; ++epoch) {
-        const std::uint64_t start = epoch_clock::start_seconds(epoch);
-        const std::uint32_t bucket = age_bucket(now_seconds > start ? now_seconds - start : 0);
+        // At least: the block may be of the epoch's last moment.
+        const std::uint64_t end = epoch_clock::start_seconds(epoch) + epoch_clock::tick_seconds(epoch);
+        const std::uint32_t bucket = age_bucket(now_seconds > end ? now_seconds - end : 0);
         ages[epoch] = static_cast<std::uint8_t>(
             std::lower_bound(kAgeBuckets.begin(), kAgeBuckets.end(), bucket) - kAgeBuckets.begin());
     }
