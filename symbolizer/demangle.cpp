@@ -51,7 +51,12 @@ std::string demangle(const std::string& name) {
 }
 
 std::string without_clone_suffix(const std::string& name) {
-    return name.starts_with("_Z") ? name.substr(0, name.find('.')) : name;
+    if (!name.starts_with("_Z")) return name;
+    // Rust's legacy names have dots of their own, and end with a hash: "17h", 16 hexadecimal digits, "E".
+    constexpr std::size_t kHash = 20;
+    const std::size_t hash = name.rfind("17h");
+    const bool is_rust = hash != name.npos && name.size() - hash >= kHash && name[hash + kHash - 1] == 'E';
+    return name.substr(0, name.find('.', is_rust ? hash + kHash : 0));
 }
 
 }  // namespace unfreed::symbolizer

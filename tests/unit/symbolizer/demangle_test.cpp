@@ -22,6 +22,9 @@ TEST_CASE("a copy of a function says so, unless its mark is taken off") {
     CHECK(demangle("_Z1fi.constprop.0") == "f(int) [clone .constprop.0]");
     CHECK(without_clone_suffix("_Z1fi.constprop.0.cold") == "_Z1fi");
     CHECK(without_clone_suffix("f.cold") == "f.cold");
+    const std::string rust = "_ZN4core9$LT$T..U$GT$4call17h0123456789abcdefE";
+    CHECK(without_clone_suffix(rust) == rust);
+    CHECK(without_clone_suffix(rust + ".llvm.1234567890") == rust);
 }
 
 TEST_CASE("a short name that would be written out to gigabytes is left alone") {
