@@ -169,6 +169,13 @@ class Errors(harness.Case):
     def test_gzip_of_something_else(self):
         self.check_bad_profile(gzip.compress(b"\xff" * 100))
 
+    def test_a_report_beyond_the_limit_of_file_sizes(self):
+        self.trace_and_check("ledger", "return", "300", status=5)
+        (self.folder / "report").write_text("as it was")
+        shell = f"ulimit -f 0 && exec {harness.UNFREED} report --format html -o report profile"
+        self.assert_one_line(self.execute(["/bin/sh", "-c", shell]), 125, "report")
+        self.assertEqual((self.folder / "report").read_text(), "as it was")
+
     def test_a_folder_is_no_profile(self):
         self.assert_one_line(self.unfreed("report", "."), 125)
 

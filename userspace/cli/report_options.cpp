@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 
 #include "userspace/error.h"
@@ -92,6 +93,7 @@ void apply_filter(const Filter& filter, Profile& profile) {
 }
 
 void write_report(Profile profile, const ReportOptions& options) {
+    if (!options.output.empty()) std::signal(SIGXFSZ, SIG_IGN);  // a full quota is an error to report
     apply_filter(make_filter(options.filter), profile);
     if (options.format == "pprof") {
         write_pprof_view(profile, options.output);
