@@ -158,7 +158,7 @@ __attribute__((noinline)) NodeId walk_stack(Thread* thread, Table* table, const 
         if (__builtin_expect(step_by_sp(walk, rule, &current, &slot), 1)) continue;
         Frame caller = current;  // copies, so that the loop keeps its own in registers
         uint64_t at_slot = slot;
-        end = step(&walk, index, &caller, &at_slot);
+        end = step(&walk, index, rule, &caller, &at_slot);
         if (end != StepEnd::kStepped) break;
         current = caller;
         slot = at_slot;

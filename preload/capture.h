@@ -4,7 +4,7 @@
 //     find_or_walk          FAST  another stack of this place that was seen before: found by its contents,
 //     compared
 //       walk_stack          SLOW  by rules from the inside, until the thread's record of its last stack holds
-//         step                    one frame by its 16-byte rule (walk.h)
+//         step_by_sp, step        one frame by its 16-byte rule (walk.h)
 //         child_of                new frames into the trie (trie.h)
 //       walk_whole_stack    RARE  frames that need all registers: a full walk (full_walk.h)
 //

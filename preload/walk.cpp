@@ -188,13 +188,11 @@ void find_stack(Walk* walk, uint64_t sp) {
     walk->own_stack = true;
 }
 
-StepEnd step(Walk* walk, int index, Frame* next, uint64_t* slot) {
-    Frame& from = walk->frames->frame[index];
-    const KnownRule& rule = rule_of(walk, from.pc);
-    from.node_pc = rule.node_pc;
+StepEnd step(Walk* walk, int index, const KnownRule& rule, Frame* next, uint64_t* slot) {
+    const Frame& from = walk->frames->frame[index];
     uint64_t cfa = 0;
     uint64_t rbp = 0;
-    if (__builtin_expect(rule.cfa == kCfaSp, 1)) {
+    if (rule.cfa == kCfaSp) {
         cfa = from.sp + static_cast<uint64_t>(static_cast<int64_t>(rule.cfa_offset));
         if (rule.rbp == kRbpAtRbp) {
             StepEnd end = read_rbp(walk, index, &rbp);

@@ -54,9 +54,9 @@ inline __attribute__((always_inline)) bool step_by_sp(const Walk& walk, const Kn
     return true;
 }
 
-// From frames->frame[index] to its caller. Fills frame[index].node_pc always; `next`, and the slot that its
-// pc was read from, when stepped (slot 0: the pc of an interrupted frame, which is among the checks).
-StepEnd step(Walk* walk, int index, Frame* next, uint64_t* slot);
+// Any step: from frames->frame[index], whose rule is `rule`, to its caller. Fills `next`, and the slot that
+// its pc was read from, when stepped (slot 0: the pc of an interrupted frame, which is among the checks).
+StepEnd step(Walk* walk, int index, const KnownRule& rule, Frame* next, uint64_t* slot);
 
 // What steps are made of: whether there is a slot at `address`; its value, noted as something that the step
 // from frame `index` depends on; the value of rbp in that frame, noted likewise.
