@@ -258,15 +258,14 @@ Snapshot EbpfBackend::snapshot(bool last) {
     processes_.write(snapshot);
 
     SampleGroups groups(functions_, paths_, processes_, settings_.sample_bytes, now_seconds_);
-    kernel_.for_each_block([&](std::uint64_t, const uf_block& block) { groups.add_block(block); });
-    ended_blocks_.for_each([&](const uf_block& block, std::uint64_t count) {
-        for (std::uint64_t i = 0; i < count; ++i) groups.add_block(block);
-    });
+    kernel_.for_each_block([&](std::uint64_t, const uf_block& block) { groups.add_blocks(block, 1); });
+    ended_blocks_.for_each(
+        [&](const uf_block& block, std::uint64_t count) { groups.add_blocks(block, count); });
     ended_totals_.for_each([&](std::uint64_t stack, std::uint64_t objects, std::uint64_t bytes) {
         groups.add_total(stack, {objects, bytes});
     });
     kernel_.for_each_open_call([&](std::uint64_t, const uf_call& call) {
-        if (call.old.size != UF_NO_BLOCK) groups.add_block(call.old);
+        if (call.old.size != UF_NO_BLOCK) groups.add_blocks(call.old, 1);
     });
     kernel_.for_each_total(
         [&](std::uint64_t stack, const uf_totals& totals) { groups.add_total(stack, totals); });

@@ -375,6 +375,7 @@ void KernelSide::take_blocks(const std::function<bool(std::uint64_t)>& is_left,
         __atomic_fetch_sub(&overflows.values()[UF_LINE_OF(key)], 1, __ATOMIC_RELAXED);
     }
 }
+
 void KernelSide::take_totals(const std::function<bool(std::uint64_t)>& is_left,
                              const std::function<void(std::uint64_t, const uf_totals&)>& receive) const {
     std::vector<std::uint64_t> left;
@@ -386,6 +387,7 @@ void KernelSide::take_totals(const std::function<bool(std::uint64_t)>& is_left,
     });
     for (const std::uint64_t stack : left) bpf_map_delete_elem(map, &stack);
 }
+
 void KernelSide::for_each_block(const std::function<void(std::uint64_t, const uf_block&)>& visit) const {
     const Mapping<uf_line> lines(bpf_map__fd(programs_->maps.lines), UF_BPF_LINES);
     for (const uf_line& line : lines.values()) {

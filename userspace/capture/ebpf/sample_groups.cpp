@@ -31,13 +31,13 @@ std::uint32_t SampleGroups::age_of(std::uint32_t epoch) const {
     return now_seconds_ > epoch ? now_seconds_ - epoch - 1 : 0;
 }
 
-void SampleGroups::add_block(const uf_block& block) {
+void SampleGroups::add_blocks(const uf_block& block, std::uint64_t count) {
     Outstanding& outstanding = groups_[block.stack].by_age[age_bucket(age_of(block.epoch))];
     if (sample_bytes_ == 0) {
-        outstanding.objects += 1;
-        outstanding.bytes += block.size;
+        outstanding.objects += static_cast<double>(count);
+        outstanding.bytes += block.size * count;
     } else {
-        const std::uint64_t bytes = block.points * sample_bytes_;
+        const std::uint64_t bytes = block.points * sample_bytes_ * count;
         outstanding.bytes += bytes;
         // The points on a block are Poisson distributed: their number is its own variance's estimate.
         outstanding.variance += static_cast<double>(bytes) * static_cast<double>(sample_bytes_);

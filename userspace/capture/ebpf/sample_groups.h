@@ -45,7 +45,7 @@ class SampleGroups {
           sample_bytes_(sample_bytes),
           now_seconds_(now_seconds) {}
 
-    void add_block(const uf_block& block);
+    void add_blocks(const uf_block& block, std::uint64_t count);  // that many like it
     void add_total(std::uint64_t stack, const uf_totals& totals);
     void add_region(const Regions::Region& region, std::uint32_t blocks, std::uint64_t bytes);
     void add_mapped(std::uint64_t stack, std::uint64_t objects, std::uint64_t bytes);
