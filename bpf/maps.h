@@ -43,14 +43,28 @@ struct {
     __type(value, struct uf_slot);
 } slots SEC(".maps");
 
-/* By slot: 1 when it has probes with UF_COOKIE_WRAPS or UF_CALL_ASK. Userspace writes, before it attaches
- * these. */
+/* By slot: 1 when it has probes with UF_COOKIE_WRAPS. Userspace writes, before it attaches these. */
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, UF_BPF_SLOTS);
     __type(key, uint32_t);
     __type(value, uint32_t);
-} layers SEC(".maps");
+} wraps SEC(".maps");
+
+/* By slot: no more of its threads than this have an entry in `asked`. */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, UF_BPF_SLOTS);
+    __type(key, uint32_t);
+    __type(value, uint32_t);
+} asks SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, int);
+    __type(value, struct uf_told);
+} told SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -199,6 +213,24 @@ static __always_inline struct uf_scratch* take_scratch(void) {
 
 static __always_inline void release_scratch(struct uf_scratch* scratch) {
     *(volatile uint64_t*)&scratch->taken = 0;
+}
+
+/* The thread's next request is for what `request` says, and not for what malloc will be asked. */
+static __always_inline void ask_for(uint32_t slot_index, const struct uf_asked* request) {
+    uint64_t thread = bpf_get_current_pid_tgid();
+    struct uf_asked* const open = bpf_map_lookup_elem(&asked, &thread);
+    uint32_t* const count = bpf_map_lookup_elem(&asks, &slot_index);
+    if (open) {
+        *open = *request;
+    } else if (count && !bpf_map_update_elem(&asked, &thread, request, BPF_ANY)) {
+        __sync_fetch_and_add(count, 1);
+    }
+}
+
+/* `count`: of the thread's slot, in `asks`. */
+static __always_inline void forget_ask(uint32_t* count) {
+    uint64_t thread = bpf_get_current_pid_tgid();
+    if (!bpf_map_delete_elem(&asked, &thread)) __sync_fetch_and_add(count, -1);
 }
 
 static __always_inline int add_totals(uint64_t stack, uint64_t objects, uint64_t bytes) {

@@ -33,17 +33,18 @@ static __always_inline uint64_t describe(struct uf_creating* now, uint32_t type)
     return bytes;
 }
 
-static __always_inline void expect_bytes(struct uf_creating* now, uint64_t bytes, uint64_t sp) {
+static __always_inline void expect_bytes(uint32_t slot_index, struct uf_creating* now, uint64_t bytes,
+                                         uint64_t sp) {
     uint64_t thread = bpf_get_current_pid_tgid();
     const struct uf_asked request = {bytes, sp, 0, UINT64_MAX, now->hash};
     now->bytes = bytes;
     now->sp = sp;
     bpf_map_update_elem(&creating, &thread, now, BPF_ANY);
-    bpf_map_update_elem(&asked, &thread, &request, BPF_ANY);
+    ask_for(slot_index, &request);
 }
 
 /* cv::Mat::create, cv::UMat::create(this, dimensions, extents, type) */
-static __always_inline void on_create(const struct pt_regs* regs) {
+static __always_inline void on_create(const struct pt_regs* regs, uint32_t slot_index) {
     struct uf_creating now = {};
     uint32_t dimensions = regs->si;
     if (dimensions < 1 || dimensions > UF_BPF_DIMENSIONS ||
@@ -54,11 +55,11 @@ static __always_inline void on_create(const struct pt_regs* regs) {
     if (dimensions == 1) now.shape.extents[1] = 1; /* OpenCV makes it a column */
     now.shape.dimensions = dimensions == 1 ? 2 : dimensions;
     const uint64_t bytes = describe(&now, regs->cx & 0xfff);
-    if (bytes) expect_bytes(&now, bytes, regs->sp);
+    if (bytes) expect_bytes(slot_index, &now, bytes, regs->sp);
 }
 
 /* cvCreateData(CvMat*, CvMatND* or IplImage*): opencv2/core/types_c.h */
-static __always_inline void on_create_data(const struct pt_regs* regs) {
+static __always_inline void on_create_data(const struct pt_regs* regs, uint32_t slot_index) {
     enum { ALIGNMENT = 64, COUNT = 4, IMAGE_BYTES = 144 };
     struct uf_creating now = {};
     const uint64_t record = regs->di;
@@ -97,7 +98,7 @@ static __always_inline void on_create_data(const struct pt_regs* regs) {
         if (!describe(&now, type | (channels - 1) << 3)) return;
         bytes = (uint32_t)read_int(record + 80);
     }
-    if (bytes) expect_bytes(&now, bytes, regs->sp);
+    if (bytes) expect_bytes(slot_index, &now, bytes, regs->sp);
 }
 
 /* The shape of the matrix that OpenCV's own allocator is asked for memory for; 0: none. */

@@ -1,11 +1,12 @@
 /* The kernel side of the ebpf backend: what runs when a traced process allocates, frees, maps, forks, execs,
  * ends.
  *
- *   allocate (session: entry and return)   entry: the size      return: the block -> walk -> live table
- *   call_entry, call_return                the same as two probes, where the kernel has no sessions
- *   ask                                    entry of a layer on malloc: the size that it was asked for
- *   shape                                  entry of what gives a matrix of OpenCV its memory (matrices.h)
- *   release                                the block -> out of the live table
+ *   inside                                 amidst malloc: the block -> walk -> live table; before, if need
+ * be, the size (userspace/capture/ebpf/block_sites.h) allocate (session: entry and return)   where there is
+ * no such place: entry: the size   return: the block call_entry, call_return                the same as two
+ * probes, where the kernel has no sessions ask                                    entry of a layer on malloc:
+ * the size that it was asked for shape                                  entry of what gives a matrix of
+ * OpenCV its memory (matrices.h) release                                the block -> out of the live table
  *   unwind                                 exceptions: return addresses put back
  *   sys_enter, sys_exit                    mmap, munmap, mremap, brk: rare, so they are sent as events
  *   on_fork, on_exec, on_exit              processes
@@ -51,9 +52,9 @@ static __always_inline void take_out_of_totals(const struct uf_block* block) {
     __sync_fetch_and_add(&counted->bytes, -estimated_bytes(block));
 }
 
-/* `regs` as the function's caller has them, just after the call. */
-static __always_inline void record(struct pt_regs* regs, uint64_t cookie, uint64_t address, uint64_t size,
-                                   uint64_t shape) {
+/* `caller`: the registers as the function's caller has them, just after the call. */
+static __always_inline void record(const struct uf_registers* caller, uint64_t cookie, uint64_t address,
+                                   uint64_t size, uint64_t shape) {
     uint32_t slot_index = cookie_slot(cookie);
     const struct uf_slot* const slot = bpf_map_lookup_elem(&slots, &slot_index);
     if (!slot || !slot->process) return;
@@ -63,9 +64,8 @@ static __always_inline void record(struct pt_regs* regs, uint64_t cookie, uint64
     struct uf_block inner;
     if (take_block(key, &inner)) take_out_of_totals(&inner);
     if (!block.points) return;
-    const struct uf_registers at = {regs->ip, regs->sp, regs->bp};
-    block.stack = stack_of(slot, slot_index, cookie_function(cookie), shape, &at, estimated_objects(&block),
-                           estimated_bytes(&block));
+    block.stack = stack_of(slot, slot_index, cookie_function(cookie), shape, caller, caller->sp - 8,
+                           estimated_objects(&block), estimated_bytes(&block));
     if (shape) keep_shape(block.stack, shape);
     put_block(key, &block);
 }
@@ -75,8 +75,8 @@ static __always_inline void record(struct pt_regs* regs, uint64_t cookie, uint64
 /* Is this thread inside a wrapping function? One that was left by an exception lies below our frame by now.
  */
 static __always_inline int is_silenced(uint32_t slot_index, uint64_t sp) {
-    const uint32_t* const layered = bpf_map_lookup_elem(&layers, &slot_index);
-    if (!layered || !*layered) return 0;
+    const uint32_t* const wrapping = bpf_map_lookup_elem(&wraps, &slot_index);
+    if (!wrapping || !*wrapping) return 0;
     uint64_t thread = bpf_get_current_pid_tgid();
     const uint64_t* const outer = bpf_map_lookup_elem(&wrapped, &thread);
     if (!outer) return 0;
@@ -89,9 +89,6 @@ static __always_inline uint64_t call_key(uint32_t slot_index, uint64_t sp) {
     const struct uf_slot* const slot = bpf_map_lookup_elem(&slots, &slot_index);
     return UF_LIVE_KEY(sp, slot ? slot->process : 0);
 }
-
-enum { ZERO_FLAG = 1 << 6 };
-#define WORD_ZERO_FLAG (1ull << 63) /* in the word: see UF_FUNCTION_ZERO_FLAG */
 
 enum { IGNORE = 1 }; /* session: no return probe for this call */
 
@@ -107,8 +104,6 @@ static __always_inline int on_call(struct pt_regs* regs, uint64_t cookie, uint64
     }
     if (kind == UF_CALL_SIZE) {
         *word = regs->di;
-        if (regs->di == 1 && (cookie & UF_COOKIE_AT_ENTRY) && (regs->flags & ZERO_FLAG))
-            *word |= WORD_ZERO_FLAG;
     } else if (kind == UF_CALL_PRODUCT) {
         *word = regs->di * regs->si;
     } else if (kind == UF_CALL_SIZE_SECOND) {
@@ -134,18 +129,27 @@ static __always_inline int on_call(struct pt_regs* regs, uint64_t cookie, uint64
 
 /* Called by a function that was asked itself, for another size than it asks for? The last one of this thread
  * counts if we return into it; any other is over (it threw, or did without malloc). */
-static __always_inline uint64_t asked_size(uint32_t slot_index, const struct pt_regs* regs, uint64_t size,
-                                           uint64_t* shape) {
-    const uint32_t* const layered = bpf_map_lookup_elem(&layers, &slot_index);
-    if (!layered || !*layered) return size;
+static __always_inline uint64_t asked_size(uint32_t slot_index, const struct uf_registers* caller,
+                                           uint64_t size, uint64_t* shape) {
+    uint32_t* const count = bpf_map_lookup_elem(&asks, &slot_index);
+    if (!count || !*count) return size;
     uint64_t thread = bpf_get_current_pid_tgid();
     const struct uf_asked* const outer = bpf_map_lookup_elem(&asked, &thread);
-    if (!outer || regs->sp > outer->sp || regs->ip < outer->begin || regs->ip > outer->end) return size;
-    if (!outer->begin && size != outer->size) return size;
+    if (!outer || caller->sp > outer->sp) return size;
+    const uint64_t original = original_return_address(caller->sp - 8);
+    const uint64_t pc = original ? original : caller->pc;
+    if (pc < outer->begin || pc > outer->end || (!outer->begin && size != outer->size)) return size;
     size = outer->size;
     *shape = outer->shape;
-    bpf_map_delete_elem(&asked, &thread);
+    forget_ask(count);
     return size;
+}
+
+static __always_inline void on_block(const struct uf_registers* caller, uint64_t cookie, uint64_t address,
+                                     uint64_t size) {
+    uint64_t shape = 0;
+    size = asked_size(cookie_slot(cookie), caller, size, &shape);
+    record(caller, cookie, address, size, shape);
 }
 
 static __always_inline void on_return(struct pt_regs* regs, uint64_t cookie, uint64_t word) {
@@ -171,14 +175,65 @@ static __always_inline void on_return(struct pt_regs* regs, uint64_t cookie, uin
             put_block(call_key(slot_index, call.argument), &call.old);
         }
     }
-    if (kind == UF_CALL_SIZE && size == (1 | WORD_ZERO_FLAG)) {
-        size = 1;
-        cookie |= (uint64_t)UF_FUNCTION_ZERO_FLAG << 16;
-    }
     if (!address) return;
-    uint64_t shape = 0;
-    size = asked_size(slot_index, regs, size, &shape);
-    record(regs, cookie, address, size, shape);
+    const struct uf_registers caller = {regs->ip, regs->sp, regs->bp};
+    on_block(&caller, cookie, address, size);
+}
+
+/* By a copy: the verifier wants to know which one a program reads. */
+static __always_inline uint64_t register_value(const struct pt_regs* regs, uint64_t word) {
+    uint64_t value = 0;
+    bpf_probe_read_kernel(&value, sizeof value, (const uint64_t*)regs + word);
+    return value;
+}
+
+static __always_inline void on_size_known(const struct pt_regs* regs, uint64_t cookie) {
+    struct uf_told* const open =
+        bpf_task_storage_get(&told, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    if (!open) {
+        lose(UF_BPF_LOSS_call_full);
+        return;
+    }
+    open->cfa = regs->sp + UF_COOKIE_CFA(cookie) * 8;
+    open->size = register_value(regs, UF_COOKIE_SIZE(cookie));
+}
+
+static __always_inline void on_block_known(const struct pt_regs* regs, uint64_t cookie) {
+    const uint64_t address = regs->ax;
+    if (!address || is_silenced(cookie_slot(cookie), regs->sp)) return;
+    struct uf_registers caller = {.sp = regs->sp + UF_COOKIE_CFA(cookie) * 8, .bp = regs->bp};
+    uint64_t size;
+    if (cookie & UF_COOKIE_SIZE_TOLD) {
+        struct uf_told* const open = bpf_task_storage_get(&told, bpf_get_current_task_btf(), 0, 0);
+        if (!open || open->cfa != caller.sp) return; /* it began before we came */
+        size = open->size;
+        open->cfa = 0;
+    } else {
+        size = register_value(regs, UF_COOKIE_SIZE(cookie));
+    }
+    /* The return address lies just below the CFA, the caller's rbp somewhat below. */
+    uint64_t frame[UF_INSIDE_RBP_WORDS];
+    const uint32_t rbp = UF_COOKIE_RBP(cookie);
+    const uint32_t words = rbp ? rbp : 1;
+    if (words <= UF_INSIDE_RBP_WORDS &&
+        bpf_probe_read_user(frame, words * 8, (void*)(caller.sp - words * 8)) == 0) {
+        caller.pc = frame[(words - 1) & (UF_INSIDE_RBP_WORDS - 1)];
+        if (rbp) caller.bp = frame[0];
+    } else { /* walked from here, as far as it can be */
+        caller.pc = regs->ip;
+        caller.sp = regs->sp;
+    }
+    on_block(&caller, cookie, address, size);
+}
+
+SEC("uprobe")
+int inside(struct pt_regs* regs) {
+    const uint64_t cookie = bpf_get_attach_cookie(regs);
+    if (cookie_kind(cookie) == UF_CALL_SIZE_KNOWN)
+        on_size_known(regs, cookie);
+    else
+        on_block_known(regs, cookie);
+    return 0;
 }
 
 SEC("uprobe")
@@ -220,20 +275,27 @@ int call_return(struct pt_regs* regs) {
 
 SEC("uprobe")
 int ask(struct pt_regs* regs) {
-    const uint64_t code = bpf_get_attach_cookie(regs) >> UF_COOKIE_CODE_SHIFT;
-    uint64_t thread = bpf_get_current_pid_tgid();
+    const uint64_t cookie = bpf_get_attach_cookie(regs);
+    if ((cookie & UF_COOKIE_ASKS_SAME) && regs->di) {
+        uint32_t slot_index = cookie_slot(cookie);
+        uint32_t* const count = bpf_map_lookup_elem(&asks, &slot_index);
+        if (count && *count) forget_ask(count); /* of an earlier call, that threw */
+        return 0;
+    }
+    const uint64_t code = cookie >> UF_COOKIE_CODE_SHIFT;
     const struct uf_asked now = {regs->di, regs->sp, regs->ip, regs->ip + code,
                                  shape_asked_for(regs->di, regs->sp)};
-    bpf_map_update_elem(&asked, &thread, &now, BPF_ANY);
+    ask_for(cookie_slot(cookie), &now);
     return 0;
 }
 
 SEC("uprobe")
 int shape(struct pt_regs* regs) {
-    if (cookie_kind(bpf_get_attach_cookie(regs)) == UF_CALL_SHAPE)
-        on_create(regs);
+    const uint64_t cookie = bpf_get_attach_cookie(regs);
+    if (cookie_kind(cookie) == UF_CALL_SHAPE)
+        on_create(regs, cookie_slot(cookie));
     else
-        on_create_data(regs);
+        on_create_data(regs, cookie_slot(cookie));
     return 0;
 }
 
@@ -385,7 +447,7 @@ static __always_inline void on_break(const struct pt_regs* regs, uint64_t now, c
     enum { READABLE_AND_WRITABLE = 3 };
     struct uf_event grown = {.address = before, .length = now - before, .flags = READABLE_AND_WRITABLE};
     const struct uf_registers at = {regs->ip, regs->sp, regs->bp};
-    grown.stack = stack_of(slot, index, UF_FUNCTION_BRK, 0, &at, 0, 0);
+    grown.stack = stack_of(slot, index, UF_FUNCTION_BRK, 0, &at, 0, 0, 0);
     send_event(&grown, UF_EVENT_MAP, slot, index);
 }
 
@@ -421,7 +483,7 @@ int sys_exit(unsigned long long* context) {
     }
     const struct uf_registers at = {regs->ip, regs->sp, regs->bp};
     event.stack =
-        stack_of(slot, index, number == SYS_MMAP ? UF_FUNCTION_MMAP : UF_FUNCTION_MREMAP, 0, &at, 0, 0);
+        stack_of(slot, index, number == SYS_MMAP ? UF_FUNCTION_MMAP : UF_FUNCTION_MREMAP, 0, &at, 0, 0, 0);
     if (number == SYS_MMAP) {
         event.length = regs->si;
         event.flags = regs->dx;

@@ -302,11 +302,12 @@ static __always_inline uint32_t generation_of(uint32_t slot, uint32_t process) {
     return all && all->process == process ? all->generation : 0;
 }
 
-/* Walks from `at`, counts the stack once, and gives its id; the id of the process: no stack could be kept. */
-/* `shape`: of what the block is for, a part of its stack's id. */
+/* Walks from `at`, counts the stack once, and gives its id; the id of the process: no stack could be kept.
+ * `return_slot`: where at.pc was read from; 0: from a register. `shape`: of what the block is for, a part of
+ * its stack's id. */
 static __always_inline uint64_t stack_of(const struct uf_slot* slot, uint32_t slot_index, uint32_t function,
-                                         uint64_t shape, const struct uf_registers* at, uint64_t objects,
-                                         uint64_t bytes) {
+                                         uint64_t shape, const struct uf_registers* at, uint64_t return_slot,
+                                         uint64_t objects, uint64_t bytes) {
     const uint32_t process = slot->process;
     uint64_t stack = process;
     struct uf_scratch* const scratch = take_scratch();
@@ -318,6 +319,7 @@ static __always_inline uint64_t stack_of(const struct uf_slot* slot, uint32_t sl
     forget_window(scratch);
     struct uf_walk walk = {};
     walk.frame.at = *at;
+    walk.frame.slot = return_slot;
     walk.scratch = scratch;
     walk.hash = uf_mix(function ^ shape, process);
     walk.slot = slot_index;

@@ -35,22 +35,31 @@ enum uf_call_kind {
     UF_CALL_ASK = 8,            /* f(size), which asks malloc for that or more, and may throw */
     UF_CALL_SHAPE = 9,          /* f(matrix, dimensions, extents, type): preload/contract/mats.def */
     UF_CALL_SHAPE_OF = 10,      /* f(record of a matrix) */
+    /* Not at an entry, but inside of block = f(size), see UF_COOKIE_INSIDE: */
+    UF_CALL_SIZE_KNOWN = 11,  /* a register holds the size */
+    UF_CALL_BLOCK_KNOWN = 12, /* rax holds the block */
 };
 /* Cookie: slot in bits 0..15, function index in 16..31, call kind in 32..39, UF_COOKIE_x above. */
 #define UF_COOKIE(slot, function, kind) \
     ((uint64_t)(slot) | (uint64_t)(function) << 16 | (uint64_t)(kind) << 32)
-/* In a stack event's function: malloc was asked for one byte with the zero flag set. operator new makes a
- * request of 0 bytes one of 1, and has compared just before; userspace knows which operators' flag says so.
- */
-#define UF_FUNCTION_ZERO_FLAG 0x8000u
 /* In a stack event's function: no function of the list, but a system call. */
 enum { UF_FUNCTION_BRK = 0xfffd, UF_FUNCTION_MREMAP = 0xfffe, UF_FUNCTION_MMAP = 0xffff };
 /* The function may call recorded ones inside: what they do is not counted (OpenCV's allocator, --pair). */
 #define UF_COOKIE_WRAPS (1ull << 40)
-/* The probe stands on the function's first instruction: the flags are the caller's. */
-#define UF_COOKIE_AT_ENTRY (1ull << 41)
+/* UF_CALL_ASK: of malloc it asks for just as many bytes, but for one when it is asked for none. */
+#define UF_COOKIE_ASKS_SAME (1ull << 41)
 /* UF_CALL_ASK: bytes of code from the probe to the function's end. */
 #define UF_COOKIE_CODE_SHIFT 42
+/* UF_CALL_x_KNOWN. How many words the CFA is above rsp (8 bits); how many words below the CFA the caller's
+ * rbp is, 0: in rbp (4 bits); the register that holds the size, by its place in struct pt_regs (5 bits);
+ * UF_COOKIE_SIZE_TOLD: none does, but UF_CALL_SIZE_KNOWN was passed before. */
+#define UF_COOKIE_INSIDE(cfa, rbp, size) \
+    ((uint64_t)(cfa) << 42 | (uint64_t)(rbp) << 50 | (uint64_t)(size) << 54)
+#define UF_COOKIE_CFA(cookie) ((cookie) >> 42 & 0xff)
+#define UF_COOKIE_RBP(cookie) ((cookie) >> 50 & 0xf)
+#define UF_COOKIE_SIZE(cookie) ((cookie) >> 54 & 0x1f)
+#define UF_COOKIE_SIZE_TOLD (1ull << 59)
+enum { UF_INSIDE_RBP_WORDS = 8 }; /* at most so far below the CFA */
 
 /* --- map values */
 
@@ -144,6 +153,12 @@ struct uf_call {
     struct uf_block old; /* the old block, taken out of the live table; size UF_NO_BLOCK: it was not there */
 };
 #define UF_NO_BLOCK UINT64_MAX
+
+/* A thread has passed UF_CALL_SIZE_KNOWN. */
+struct uf_told {
+    uint64_t cfa; /* of the call; 0: none is open */
+    uint64_t size;
+};
 
 /* A thread is in a function of kind UF_CALL_ASK: the next malloc that its code [begin, end) calls is for
  * `size`. */

@@ -3,6 +3,8 @@
 /* vmlinux.h first */
 #include <bpf/bpf_helpers.h>
 
+#include "bpf/contract/capture.h"
+
 char LICENSE[] SEC("license") = "GPL";
 
 extern bool bpf_session_is_return(void) __ksym __weak;
@@ -14,6 +16,14 @@ SEC("uprobe")
 int count_allocation(struct pt_regs* regs) {
     (void)regs;
     if (!bpf_session_is_return()) __sync_fetch_and_add(&allocations, 1);
+    return 0;
+}
+
+/* Inside of malloc: userspace/capture/ebpf/block_sites.h. */
+SEC("uprobe")
+int count_inside(struct pt_regs* regs) {
+    if ((bpf_get_attach_cookie(regs) >> 32 & 0xff) == UF_CALL_BLOCK_KNOWN)
+        __sync_fetch_and_add(&allocations, 1);
     return 0;
 }
 

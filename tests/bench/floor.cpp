@@ -33,6 +33,7 @@ std::unique_ptr<count, Destroy> load() {
     if (!programs) throw Error("floor", std::strerror(errno), "free memory");
     bpf_program__set_expected_attach_type(programs->progs.count_allocation, kUprobeSession);
     bpf_program__set_expected_attach_type(programs->progs.count_free, kUprobeMulti);
+    bpf_program__set_expected_attach_type(programs->progs.count_inside, kUprobeMulti);
     if (const int error = count__load(programs.get()); error != 0) {
         throw Error("floor", fmt::format("the kernel refuses its programs ({})", std::strerror(-error)),
                     "be root, on Linux 6.13 or newer (probe sessions)");
@@ -41,10 +42,13 @@ std::unique_ptr<count, Destroy> load() {
 }
 
 void attach(pid_t pid, const CodeFile& file, const count& programs, std::vector<Descriptor>& links) {
-    std::vector<Probe> allocating, freeing;
+    std::vector<Probe> allocating, inside, freeing;
     for (const FoundFunction& found : file.functions()) {
         if (!found.probed) continue;
-        if (found.function.kind < UF_CALL_FREE) allocating.push_back({found.probe_offset, 0});
+        for (const FoundFunction::Inside& place : found.inside)
+            inside.push_back({place.probe_offset, place.cookie});
+        if (found.function.kind < UF_CALL_FREE && found.inside.empty())
+            allocating.push_back({found.probe_offset, 0});
         if (found.function.kind == UF_CALL_FREE) freeing.push_back({found.probe_offset, 0});
     }
     const auto link = [&](const bpf_program* program, bpf_attach_type type, std::span<const Probe> probes) {
@@ -57,6 +61,7 @@ void attach(pid_t pid, const CodeFile& file, const count& programs, std::vector<
         }
     };
     link(programs.progs.count_free, kUprobeMulti, freeing);
+    link(programs.progs.count_inside, kUprobeMulti, inside);
     link(programs.progs.count_allocation, kUprobeSession, allocating);
 }
 

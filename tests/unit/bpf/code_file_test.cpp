@@ -40,11 +40,17 @@ TEST_CASE("libc's malloc, calloc, realloc and free are found") {
     CHECK(libc.is_allocator());
 }
 
-TEST_CASE("libstdc++'s operator new is left to malloc") {
+TEST_CASE("libstdc++'s operator new only says what it was asked for, and the others hand on to it") {
     const Functions functions({});
     // By a symbol that no sanitizer stands in for.
     const CodeFile library = file_of(dlsym(RTLD_DEFAULT, "_ZSt20__throw_length_errorPKc"), functions);
-    CHECK(find(library, functions, "_Znwm") == nullptr);
+    REQUIRE(find(library, functions, "_Znwm") != nullptr);
+    CHECK(find(library, functions, "_Znwm")->function.kind == UF_CALL_ASK);
+    CHECK(find(library, functions, "_Znwm")->emulated);
+    for (const char* symbol : {"_Znam", "_ZnwmRKSt9nothrow_t", "_ZdlPv"}) {
+        CAPTURE(symbol);
+        CHECK(find(library, functions, symbol) == nullptr);
+    }
     CHECK_FALSE(library.is_allocator());
 }
 

@@ -59,16 +59,6 @@ TEST_CASE("calls are found by their target") {
     CHECK_FALSE(calls(bytes, 0x1000, 0x1011));
 }
 
-TEST_CASE("the zero flag tells of the first argument while nothing else has set it") {
-    // test %rdi,%rdi; mov $1,%eax; push %rbx; cmovne %rdi,%rax; call
-    CHECK(flag_tells_zero(
-        code({0x48, 0x85, 0xff, 0xb8, 1, 0, 0, 0, 0x53, 0x48, 0x0f, 0x45, 0xc7, 0xe8, 0, 0, 0, 0})));
-    // ...; sub $8,%rsp; call
-    CHECK_FALSE(flag_tells_zero(code({0x48, 0x85, 0xff, 0x48, 0x83, 0xec, 8, 0xe8, 0, 0, 0, 0})));
-    // test %rsi,%rsi; call
-    CHECK_FALSE(flag_tells_zero(code({0x48, 0x85, 0xf6, 0xe8, 0, 0, 0, 0})));
-}
-
 TEST_CASE("no code, no site: the entry") {
     CHECK(choose_probe_site({}, 1, true).offset == 0);
     CHECK_FALSE(choose_probe_site({}, 1, true).emulated);

@@ -36,9 +36,7 @@ void CallPaths::add(std::uint64_t stack, const ProcessImage& image, std::uint32_
     if (function >= UF_FUNCTION_BRK) {
         name_mapping(image, frames, path);
     } else {
-        path.function &= ~UF_FUNCTION_ZERO_FLAG;
         name_function(image, frames, path);
-        path.empty = path.empty && (function & UF_FUNCTION_ZERO_FLAG);
     }
     if (path.by_program) {
         NodeIndex at = 0;
@@ -71,7 +69,6 @@ void CallPaths::name_function(const ProcessImage& image, std::span<const std::ui
             return;
         }
         path.function = inside->function.index;
-        path.empty = path.empty || inside->flag_tells_zero;
         frames = frames.subspan(1);
     }
 }

@@ -19,7 +19,6 @@ struct CallPath {
     ProcessIndex process = kNone;
     std::uint32_t function = 0;
     uf_end end = UF_END_REACHED;
-    bool empty = false;      // its blocks of one byte are of none: operator new asked for one more
     bool by_program = true;  // false: a mapping that an allocator, libc or the loader made for itself
 };
 

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <memory>
 
+#include "userspace/capture/ebpf/block_sites.h"
 #include "userspace/capture/ebpf/probe_site.h"
 
 namespace unfreed::ebpf {
@@ -18,6 +19,10 @@ struct EndElf {
     void operator()(Elf* elf) const { elf_end(elf); }
 };
 using OwnedElf = std::unique_ptr<Elf, EndElf>;
+
+// Where struct pt_regs has each register, in words: as struct user_regs_struct, in <sys/user.h>.
+constexpr std::array<std::uint8_t, 16> kPlaceInRegisters{10, 11, 12, 5, 19, 4, 13, 14,
+                                                         9,  8,  7,  6, 3,  2, 1,  0};
 
 constexpr std::size_t kLongestFunction = 4096;  // bytes looked at for a probe's place
 
@@ -184,8 +189,39 @@ void CodeFile::choose_sites() {
         found.may_throw = found.function.may_throw && throws_ && returns;
         found.probe_offset = *offset + site.offset;
         found.emulated = site.emulated;
-        found.at_entry = site.offset == 0;
+        if (found.probed && found.function.kind == UF_CALL_SIZE && is_malloc(found) &&
+            code.size() == found.size)
+            choose_inside(found, code);
     }
+}
+
+// Where the block is known inside of the function. What the code and the unwind table say of the frame there
+// must agree.
+void CodeFile::choose_inside(FoundFunction& found, std::span<const std::byte> code) const {
+    const auto sites = find_block_sites(code);
+    if (!sites) return;
+    const auto add = [&](std::uint32_t offset, std::uint32_t depth, uf_call_kind kind, std::uint64_t more,
+                         unsigned size) {
+        const uf_rule rule = unwind::rule_at(table_, found.address + offset);
+        const auto cfa = static_cast<std::uint32_t>(rule.cfa);
+        const int rbp = rule.kind >> 4 == UF_RBP_AT_CFA ? -rule.rbp : 0;
+        if ((rule.kind & 0x0f) != UF_CFA_RSP || cfa * 8 != depth + 8 || cfa > 0xff || rbp < 0 ||
+            rbp > UF_INSIDE_RBP_WORDS || rule.kind >> 4 > UF_RBP_AT_CFA) {
+            return false;
+        }
+        found.inside.push_back(
+            {*file_offset(found.address) + offset,
+             UF_COOKIE(0, 0, kind) | UF_COOKIE_INSIDE(cfa, rbp, kPlaceInRegisters[size]) | more});
+        return true;
+    };
+    bool agree = true;
+    for (const BlockSite& site : sites->blocks) {
+        agree = agree && add(site.offset, site.depth, UF_CALL_BLOCK_KNOWN,
+                             site.size ? 0 : UF_COOKIE_SIZE_TOLD, site.size.value_or(0));
+    }
+    for (const SizeSite& site : sites->sizes)
+        agree = agree && add(site.offset, site.depth, UF_CALL_SIZE_KNOWN, 0, site.size);
+    if (!agree) found.inside.clear();
 }
 
 // Whose records are those that bpf/matrices.h reads: OpenCV 4 says so itself, `mov $4,%eax; ret`.
@@ -198,8 +234,9 @@ bool CodeFile::is_known_opencv() const {
             std::memcmp(code.data(), kAnswer.data() + kMark, kAnswer.size() - kMark) == 0);
 }
 
-// Operators that call malloc and free (libstdc++'s) need no probe where those have one; an aligned one says
-// what it was asked for. In a module with an allocator of its own they may go straight to it.
+// Operators that call malloc and free (libstdc++'s) need no probe where those have one, but to say what they
+// were asked for, which may be less: one for an alignment rounds up, and no bytes are one byte. In a module
+// with an allocator of its own they may go straight to it.
 void CodeFile::choose_operator(FoundFunction& found, std::span<const std::byte> code, bool has_malloc) const {
     const bool allocates = found.function.allocates();
     const bool is_layer =
@@ -207,13 +244,26 @@ void CodeFile::choose_operator(FoundFunction& found, std::span<const std::byte> 
             return other.address != found.address && other.function.allocates() == allocates &&
                    calls(code, found.address, other.address);
         });
-    found.flag_tells_zero = allocates && flag_tells_zero(code);
     if (!is_layer) return;
-    if (allocates && found.function.aligned) {
+    if (allocates && !forwards(found, code)) {
         found.function.kind = UF_CALL_ASK;
     } else {
         found.probed = false;
     }
+}
+
+// Does it hand its request on to another operator (an array's, or one that throws nothing)? That one is asked
+// then.
+bool CodeFile::forwards(const FoundFunction& found, std::span<const std::byte> code) const {
+    const auto is_operator = [&](std::uint64_t return_address) {
+        const auto symbol = called_symbol(return_address);
+        const FoundFunction* const direct = called_function(return_address);
+        return symbol.starts_with("_Zn") || (direct != nullptr && direct->function.is_operator);
+    };
+    for (const std::uint32_t end : ends_of_calls(code)) {
+        if (is_operator(found.address + end)) return true;
+    }
+    return false;
 }
 
 std::optional<std::uint64_t> CodeFile::file_offset(std::uint64_t address) const {
@@ -265,10 +315,10 @@ bool CodeFile::is_allocator() const {
     return !is_executable_ && std::any_of(functions_.begin(), functions_.end(), is_malloc);
 }
 
-// Where the call before `return_address` goes to, if it is a direct one.
+// Where the call (or jump) before `return_address` goes to, if it is a direct one.
 std::optional<std::uint64_t> CodeFile::called_directly(std::uint64_t return_address) const {
     const auto call = bytes_at(return_address - 5, 5);
-    if (call.size() != 5 || std::to_integer<std::uint8_t>(call[0]) != 0xe8) return std::nullopt;
+    if (call.size() != 5 || (std::to_integer<std::uint8_t>(call[0]) & 0xfe) != 0xe8) return std::nullopt;
     std::int32_t distance = 0;
     std::memcpy(&distance, call.data() + 1, sizeof distance);
     return return_address + static_cast<std::uint64_t>(std::int64_t{distance});
@@ -308,8 +358,8 @@ std::string CodeFile::called_symbol(std::uint64_t return_address) const {
     const auto call = bytes_at(return_address - 6, 6);
     if (call.size() != 6) return {};
     if (is(call, 0, 0xff) && is(call, 1, 0x15)) return slot_symbol(return_address + word(call, 2));
-    // call stub; stub: [endbr64] [bnd] jmp *slot(%rip)
-    if (!is(call, 1, 0xe8)) return {};
+    // call stub (or jmp stub); stub: [endbr64] [bnd] jmp *slot(%rip)
+    if (!is(call, 1, 0xe8) && !is(call, 1, 0xe9)) return {};
     const std::uint64_t stub = return_address + word(call, 2);
     const auto code = bytes_at(stub, 16);
     if (code.size() != 16) return {};

@@ -22,9 +22,14 @@ struct FoundFunction {
     std::uint64_t probe_offset = 0;  // in the file: where to probe it
     bool emulated = false;           // the probe is a cheap one
     bool may_throw = false;          // exceptions can leave it
-    bool at_entry = false;           // the probe stands on the first instruction
-    bool flag_tells_zero = false;    // operator new: see UF_FUNCTION_ZERO_FLAG
     bool probed = true;              // false: only its name counts, since what it calls is probed
+    // Places inside that serve instead of the probe at its entry and the one at its return; none: there are
+    // no such places.
+    struct Inside {
+        std::uint64_t probe_offset;  // in the file
+        std::uint64_t cookie;        // kind and place (UF_COOKIE_INSIDE)
+    };
+    std::vector<Inside> inside;
 };
 
 class CodeFile {
@@ -78,6 +83,8 @@ class CodeFile {
     std::vector<std::byte> bytes_at(std::uint64_t address, std::size_t count) const;
     void choose_sites();
     bool is_known_opencv() const;
+    void choose_inside(FoundFunction& found, std::span<const std::byte> code) const;
+    bool forwards(const FoundFunction& found, std::span<const std::byte> code) const;
     void choose_operator(FoundFunction& found, std::span<const std::byte> code, bool has_malloc) const;
 
     Descriptor file_;

@@ -209,8 +209,9 @@ int KernelSide::load(bool sessions, bool restores_returns) {
     bpf_program__set_autoload(programs_->progs.unwind, restores_returns);
     if (sessions) {
         bpf_program__set_expected_attach_type(programs_->progs.allocate, kUprobeSession);
-        for (bpf_program* const program : {programs_->progs.release, programs_->progs.ask,
-                                           programs_->progs.shape, programs_->progs.unwind}) {
+        for (bpf_program* const program :
+             {programs_->progs.release, programs_->progs.inside, programs_->progs.ask, programs_->progs.shape,
+              programs_->progs.unwind}) {
             bpf_program__set_expected_attach_type(program, kUprobeMulti);
         }
     }
@@ -257,6 +258,7 @@ void KernelSide::attach(pid_t pid, int file, const Probes& probes, std::vector<D
     attach_all(programs_->progs.release, probes.freeing);
     attach_all(programs_->progs.ask, probes.asking);
     attach_all(programs_->progs.shape, probes.shaping);
+    attach_all(programs_->progs.inside, probes.inside);
     if (sessions_) return attach_all(programs_->progs.allocate, probes.allocating);
     attach_one_by_one(pid, path, probes.allocating, bpf_program__fd(programs_->progs.call_return), true,
                       links);
@@ -282,9 +284,15 @@ uf_fresh KernelSide::fresh(std::uint32_t slot) const {
     return value;
 }
 
-void KernelSide::set_layers(std::uint32_t slot, bool layers) const {
-    const std::uint32_t value = layers ? 1 : 0;
-    bpf_map_update_elem(bpf_map__fd(programs_->maps.layers), &slot, &value, BPF_ANY);
+void KernelSide::set_wraps(std::uint32_t slot) const {
+    const std::uint32_t value = 1;
+    bpf_map_update_elem(bpf_map__fd(programs_->maps.wraps), &slot, &value, BPF_ANY);
+}
+
+void KernelSide::forget_calls(std::uint32_t slot) const {
+    const std::uint32_t none = 0;
+    bpf_map_update_elem(bpf_map__fd(programs_->maps.wraps), &slot, &none, BPF_ANY);
+    bpf_map_update_elem(bpf_map__fd(programs_->maps.asks), &slot, &none, BPF_ANY);
 }
 
 void KernelSide::set_pid(pid_t pid, std::uint32_t slot) const {

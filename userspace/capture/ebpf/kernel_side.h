@@ -28,13 +28,14 @@ class KernelSide {
     KernelSide(const KernelSide&) = delete;
     KernelSide& operator=(const KernelSide&) = delete;
 
-    // Probes in one file, in one process: functions that allocate (entry and return), functions that free.
+    // Probes in one file, in one process: functions that allocate (entry and return), places inside of such
+    // ones, functions that free.
     // They live as long as the descriptors that are appended to `links`. Error when the kernel refuses.
     struct Probes {
-        std::vector<Probe> allocating, freeing, asking, shaping, unwinding;
+        std::vector<Probe> allocating, inside, freeing, asking, shaping, unwinding;
         bool empty() const {
-            return allocating.empty() && freeing.empty() && asking.empty() && shaping.empty() &&
-                   unwinding.empty();
+            return allocating.empty() && inside.empty() && freeing.empty() && asking.empty() &&
+                   shaping.empty() && unwinding.empty();
         }
     };
     void attach(pid_t pid, int file, const Probes& probes, std::vector<Descriptor>& links) const;
@@ -51,7 +52,8 @@ class KernelSide {
     void set_slot(std::uint32_t slot, const uf_slot& value) const;
     void set_code(std::uint32_t slot, const uf_code& value) const;
     uf_fresh fresh(std::uint32_t slot) const;
-    void set_layers(std::uint32_t slot, bool layers) const;
+    void set_wraps(std::uint32_t slot) const;
+    void forget_calls(std::uint32_t slot) const;  // of its process that ended
     void set_pid(pid_t pid, std::uint32_t slot) const;
     void forget_pid(pid_t pid) const;
     void set_ranges(std::uint32_t first, std::span<const uf_range> ranges) const;

@@ -1,13 +1,10 @@
 // Where in a function a probe is cheap: on the first instruction that the kernel emulates rather than steps
-// over, as long as the arguments are still in their registers.
-//
-// What x86 Linux emulates (arch/x86/kernel/uprobes.c): jmp, call, jcc, one-byte nop, push of a register.
-// Anything else is copied elsewhere and single-stepped, which costs some 35 times as much in a virtual
-// machine.
+// over (decoder.h), as long as the arguments are still in their registers.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace unfreed::ebpf {
 
@@ -22,8 +19,8 @@ struct ProbeSite {
 // itself.
 ProbeSite choose_probe_site(std::span<const std::byte> code, unsigned arguments, bool entry_stack);
 
-// Is the zero flag at the function's first call that of `test %rdi,%rdi`: was its first argument 0?
-bool flag_tells_zero(std::span<const std::byte> code);
+// Where direct calls and jumps end: offsets of what follows them.
+std::vector<std::uint32_t> ends_of_calls(std::span<const std::byte> code);
 
 // Does the function call or jump to an address that `code`'s own addresses, from `address` on, make `target`?
 bool calls(std::span<const std::byte> code, std::uint64_t address, std::uint64_t target);

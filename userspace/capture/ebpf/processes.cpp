@@ -126,7 +126,7 @@ void Processes::expect_exec(pid_t pid, const std::string& executable) {
 bool Processes::probe(Traced& traced, const CodeFile& file) {
     if (!traced.probed.insert(&file).second) return false;
     KernelSide::Probes probes;
-    bool layers = false;
+    bool wraps = false;
     for (const FoundFunction& found : file.functions()) {
         const Function& function = found.function;
         if (!found.probed) continue;
@@ -136,21 +136,26 @@ bool Processes::probe(Traced& traced, const CodeFile& file) {
         }
         std::uint64_t cookie = UF_COOKIE(traced.slot, function.index, function.kind);
         if (function.wraps) cookie |= UF_COOKIE_WRAPS;
-        if (found.at_entry) cookie |= UF_COOKIE_AT_ENTRY;
+        if (function.kind == UF_CALL_ASK && function.is_operator && !function.aligned)
+            cookie |= UF_COOKIE_ASKS_SAME;
         if (function.kind == UF_CALL_ASK)
             cookie |= std::min<std::uint64_t>(found.size, 1u << 21) << UF_COOKIE_CODE_SHIFT;
+        for (const FoundFunction::Inside& place : found.inside)
+            probes.inside.push_back(
+                {place.probe_offset, UF_COOKIE(traced.slot, function.index, 0) | place.cookie});
+        if (!found.inside.empty()) continue;
         auto& list = function.kind == UF_CALL_FREE     ? probes.freeing
                      : function.kind == UF_CALL_ASK    ? probes.asking
                      : function.makes_matrix()         ? probes.shaping
                      : function.kind == UF_CALL_UNWIND ? probes.unwinding
                                                        : probes.allocating;
         list.push_back({found.probe_offset, cookie});
-        layers = layers || function.wraps || function.kind == UF_CALL_ASK || function.makes_matrix();
+        wraps = wraps || function.wraps;
     }
     if (probes.empty()) return false;
-    if (layers) kernel_.set_layers(traced.slot, true);
+    if (wraps) kernel_.set_wraps(traced.slot);
     kernel_.attach(traced.pid, file.descriptor(), probes, traced.links);
-    return !probes.allocating.empty();
+    return !probes.allocating.empty() || !probes.inside.empty();
 }
 
 void Processes::refresh(Traced& traced, bool first) {
@@ -350,7 +355,7 @@ void Processes::end(Traced& traced) {
     kernel_.forget_pid(traced.pid);
     kernel_.set_slot(traced.slot, {0, 0, 0});
     kernel_.set_code(traced.slot, {});
-    kernel_.set_layers(traced.slot, false);
+    kernel_.forget_calls(traced.slot);
     ranges_.give_back(traced.window);
     slots_[traced.slot] = false;
     if (traced.image == nullptr) return;

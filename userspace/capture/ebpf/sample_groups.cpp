@@ -96,7 +96,6 @@ void SampleGroups::write(Snapshot& into) {
             continue;
         }
         ended[path.end] += group.objects;
-        if (path.empty) group.bytes = 0;
         Sample sample;
         sample.stack = path.leaf;
         sample.process = path.process;
@@ -116,8 +115,8 @@ void SampleGroups::write(Snapshot& into) {
             sample.alloc_objects = oldest ? static_cast<std::int64_t>(group.objects) : 0;
             sample.alloc_bytes = oldest ? static_cast<std::int64_t>(group.bytes) : 0;
             sample.inuse_objects = std::llround(at->second.objects);
-            sample.inuse_bytes = path.empty ? 0 : static_cast<std::int64_t>(at->second.bytes);
-            sample.inuse_error = path.empty ? 0 : std::llround(std::sqrt(at->second.variance));
+            sample.inuse_bytes = static_cast<std::int64_t>(at->second.bytes);
+            sample.inuse_error = std::llround(std::sqrt(at->second.variance));
             into.samples.push_back(sample);
             oldest = false;
         }

@@ -1,0 +1,185 @@
+#include "userspace/capture/ebpf/block_sites.h"
+
+#include <dlfcn.h>
+#include <link.h>
+#include <sys/ptrace.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <catch2/catch.hpp>
+#include <csignal>
+#include <cstdint>
+#include <cstdlib>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace {
+using namespace unfreed::ebpf;
+
+std::vector<std::byte> code(std::initializer_list<int> bytes) {
+    std::vector<std::byte> all;
+    for (const int byte : bytes) all.push_back(static_cast<std::byte>(byte));
+    return all;
+}
+
+using Malloc = void* (*)(std::size_t);
+
+// A process that calls `allocate` for many sizes, first as its only thread, and is stepped through.
+pid_t start_stepped(Malloc allocate) {
+    const pid_t child = fork();
+    if (child != 0) return child;
+    ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
+    raise(SIGSTOP);
+    const auto work = [&] {
+        for (const std::size_t size : {0, 1, 24, 24, 100, 1000, 1500, 5000, 200'000, 24}) {
+            void* volatile block = allocate(size);
+            void* volatile second = allocate(size + 8);
+            (void)block, (void)second;
+        }
+        volatile std::size_t too_much = SIZE_MAX / 4;
+        void* volatile none = allocate(too_much);
+        (void)none;
+    };
+    work();
+    std::thread([] {}).detach();  // libc takes its locks from now on
+    work();
+    _exit(0);
+}
+
+struct Call {
+    std::uint64_t size = 0;
+    std::uint64_t sp = 0;
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> blocks;  // rax not null at a site, and the size told
+    std::uint64_t told = UINT64_MAX;
+};
+
+std::uint64_t value(const user_regs_struct& registers, unsigned number) {
+    const std::array<std::uint64_t, 16> all{registers.rax, registers.rcx, registers.rdx, registers.rbx,
+                                            registers.rsp, registers.rbp, registers.rsi, registers.rdi,
+                                            registers.r8,  registers.r9,  registers.r10, registers.r11,
+                                            registers.r12, registers.r13, registers.r14, registers.r15};
+    return all[number];
+}
+
+void pass(const BlockSites& sites, std::uint64_t entry, const user_regs_struct& registers, Call& call) {
+    const std::uint64_t offset = registers.rip - entry;
+    for (const SizeSite& site : sites.sizes) {
+        if (site.offset == offset && registers.rsp + site.depth == call.sp)
+            call.told = value(registers, site.size);
+    }
+    for (const BlockSite& site : sites.blocks) {
+        if (site.offset != offset || registers.rsp + site.depth != call.sp || registers.rax == 0) continue;
+        call.blocks.emplace_back(registers.rax, site.size ? value(registers, *site.size) : call.told);
+    }
+}
+
+}  // namespace
+
+TEST_CASE("each call of libc's malloc passes one site, with the block and the size") {
+    void* const libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+    REQUIRE(libc != nullptr);
+    const auto allocate = reinterpret_cast<Malloc>(dlsym(libc, "malloc"));
+    Dl_info info{};
+    const void* extra = nullptr;
+    REQUIRE(dladdr1(reinterpret_cast<void*>(allocate), &info, const_cast<void**>(&extra), RTLD_DL_SYMENT) !=
+            0);
+    const auto* const symbol = static_cast<const ElfW(Sym)*>(extra);
+    const auto entry = reinterpret_cast<std::uint64_t>(allocate);
+    const auto sites = find_block_sites(
+        {reinterpret_cast<const std::byte*>(allocate), static_cast<std::size_t>(symbol->st_size)});
+    REQUIRE(sites);
+    CHECK(sites->blocks.size() > 1);
+
+    const pid_t child = start_stepped(allocate);
+    int status = 0;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    Call call;
+    bool open = false;
+    std::size_t calls = 0, failed = 0;
+    while (ptrace(PTRACE_SINGLESTEP, child, nullptr, nullptr) == 0 && waitpid(child, &status, 0) == child &&
+           WIFSTOPPED(status)) {
+        user_regs_struct registers{};
+        REQUIRE(ptrace(PTRACE_GETREGS, child, nullptr, &registers) == 0);
+        if (!open && registers.rip == entry) {
+            call = {registers.rdi, registers.rsp, {}, UINT64_MAX};
+            open = true;
+        } else if (open && registers.rsp == call.sp + 8) {
+            open = false;
+            ++calls;
+            CAPTURE(call.size);
+            if (registers.rax == 0) {
+                ++failed;
+                CHECK(call.blocks.empty());
+            } else {
+                REQUIRE(call.blocks.size() == 1);
+                CHECK(call.blocks[0] == std::pair<std::uint64_t, std::uint64_t>(registers.rax, call.size));
+            }
+        } else if (open) {
+            pass(*sites, entry, registers, call);
+        }
+    }
+    CHECK(WIFEXITED(status));
+    CHECK(calls >= 42);
+    CHECK(failed >= 2);
+}
+
+TEST_CASE("a block is known once nothing else can be returned") {
+    // push %rbx; call; test %rax,%rax; je; pop %rbx; ret; pop %rbx; ret
+    const auto sites = find_block_sites(
+        code({0x53, 0xe8, 0, 1, 0, 0, 0x48, 0x85, 0xc0, 0x74, 0x02, 0x5b, 0xc3, 0x5b, 0xc3}));
+    REQUIRE(sites);
+    REQUIRE(sites->blocks.size() == 1);
+    CHECK(sites->blocks[0].offset == 9);
+    CHECK(sites->blocks[0].depth == 8);
+    CHECK_FALSE(sites->blocks[0].size);
+    REQUIRE(sites->sizes.size() == 1);
+    CHECK(sites->sizes[0].offset == 1);
+    CHECK(sites->sizes[0].size == 7);
+}
+
+TEST_CASE("a size that is kept in another register is found there") {
+    // push %rbx; mov %rdi,%rbx; call; test %rax,%rax; je; pop %rbx; ret; pop %rbx; ret
+    const auto sites = find_block_sites(code(
+        {0x53, 0x48, 0x89, 0xfb, 0xe8, 0, 1, 0, 0, 0x48, 0x85, 0xc0, 0x74, 0x02, 0x5b, 0xc3, 0x5b, 0xc3}));
+    REQUIRE(sites);
+    REQUIRE(sites->blocks.size() == 1);
+    CHECK(sites->blocks[0].size == 3u);
+    CHECK(sites->sizes.empty());
+}
+
+TEST_CASE("a block that may be given back before the return is none: null is returned instead") {
+    // push %rbx; call; test %ecx,%ecx; je over; xor %eax,%eax; over: pop %rbx; ret
+    CHECK_FALSE(
+        find_block_sites(code({0x53, 0xe8, 0, 1, 0, 0, 0x85, 0xc9, 0x74, 0x02, 0x31, 0xc0, 0x5b, 0xc3})));
+}
+
+TEST_CASE("a block that is moved before the return is not known by then") {
+    // push %rbx; call; test %ecx,%ecx; je over; add $16,%rax; over: pop %rbx; ret
+    CHECK_FALSE(find_block_sites(
+        code({0x53, 0xe8, 0, 1, 0, 0, 0x85, 0xc9, 0x74, 0x04, 0x48, 0x83, 0xc0, 0x10, 0x5b, 0xc3})));
+}
+
+TEST_CASE("a function that hands over to another one returns what nobody here knows") {
+    // test %rdi,%rdi; je out: jmp elsewhere
+    CHECK_FALSE(find_block_sites(code({0x48, 0x85, 0xff, 0x74, 0x01, 0xc3, 0xe9, 0, 1, 0, 0})));
+}
+
+TEST_CASE("a jump by a table leads nobody knows where") {
+    CHECK_FALSE(find_block_sites(code({0xff, 0xe0})));  // jmp *%rax
+}
+
+TEST_CASE("a stack pointer that is computed has no depth") {
+    // and $-16,%rsp; call; test %rax,%rax; je +1; ret; ret
+    CHECK_FALSE(find_block_sites(
+        code({0x48, 0x83, 0xe4, 0xf0, 0xe8, 0, 1, 0, 0, 0x48, 0x85, 0xc0, 0x74, 0x01, 0xc3, 0xc3})));
+}
+
+TEST_CASE("no code, or what is none, has no sites") {
+    CHECK_FALSE(find_block_sites({}));
+    CHECK_FALSE(find_block_sites(code({0x06})));
+    CHECK_FALSE(find_block_sites(code({0x53, 0xe8, 0})));  // ends amidst
+}

@@ -1,0 +1,236 @@
+#include "userspace/capture/ebpf/block_sites.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "userspace/capture/ebpf/decoder.h"
+#include "userspace/capture/ebpf/flow_graph.h"
+
+namespace unfreed::ebpf {
+namespace {
+
+using Graph = std::vector<Instruction>;
+
+// What will be returned lies in a Location, or:
+constexpr Location kAnything = -2;  // nothing: the function does not return from here
+constexpr Location kNull = -3;      // null will be returned
+constexpr Location kUnborn = -4;    // it is not there yet, or is in several places
+
+Location meet(Location a, Location b) {
+    if (a == kAnything) return b;
+    if (b == kAnything || a == b) return a;
+    return kUnborn;
+}
+
+bool is_register(Location location) {
+    return location >= 0 && location < 16;
+}
+
+bool writes(const Instruction& at, Location location) {
+    if (is_register(location)) return at.writes >> location & 1;
+    return at.to == location;
+}
+
+class Analysis {
+  public:
+    explicit Analysis(const Graph& graph) : graph_(graph) {
+        find_results();
+        find_arguments();
+    }
+
+    std::optional<BlockSites> sites() {
+        std::vector<bool> allowed(graph_.size());
+        for (std::size_t i = 0; i < graph_.size(); ++i) {
+            allowed[i] = graph_[i].emulated && result_[i] == static_cast<Location>(kRax);
+        }
+        // A site that others are passed after is given up for these: it takes as many turns as there are.
+        while (const auto chosen = first_on_every_way(allowed)) {
+            const auto early = std::find_if(chosen->begin(), chosen->end(), [&](std::size_t site) {
+                const std::vector<bool> later = passed_after(site);
+                return std::any_of(chosen->begin(), chosen->end(), [&](std::size_t at) { return later[at]; });
+            });
+            if (early == chosen->end()) return describe(*chosen);
+            allowed[*early] = false;
+        }
+        return std::nullopt;
+    }
+
+  private:
+    static std::size_t index(std::int32_t value) { return static_cast<std::size_t>(value); }
+
+    // Where the way on from a test leads if the register is not zero, and if it is.
+    std::int32_t if_block(const Instruction& at) const { return at.taken_if_zero ? at.next : at.taken; }
+    std::int32_t if_null(const Instruction& at) const { return at.taken_if_zero ? at.taken : at.next; }
+
+    // Before each instruction: where what will be returned is. Backwards, until nothing changes.
+    void find_results() {
+        result_.assign(graph_.size(), kAnything);
+        for (bool changed = true; changed;) {
+            changed = false;
+            for (std::size_t i = graph_.size(); i-- > 0;) {
+                const Location before = result_before(i);
+                changed = changed || before != result_[i];
+                result_[i] = before;
+            }
+        }
+    }
+    Location result_at(std::int32_t at) const { return at < 0 ? kAnything : result_[index(at)]; }
+    Location result_before(std::size_t i) const {
+        const Instruction& at = graph_[i];
+        if (at.returns) return static_cast<Location>(kRax);
+        Location after = meet(result_at(at.next), result_at(at.taken));
+        if (at.leaves) after = kUnborn;
+        if (at.tested >= 0 && result_at(if_block(at)) == at.tested) after = at.tested;
+        if (after < 0 || !writes(at, after)) return after;
+        if (at.to == after && at.from != kNowhere) return at.from;
+        return at.zeroed == after ? kNull : kUnborn;
+    }
+
+    // Before each instruction: the registers that hold the first argument on every way there.
+    void find_arguments() {
+        arguments_.assign(graph_.size(), 0xffff);
+        if (graph_.empty()) return;
+        arguments_[0] = 1u << kRdi;
+        for (bool changed = true; changed;) {
+            changed = false;
+            for (const Instruction& at : graph_) {
+                const std::uint16_t before = arguments_[index(&at - graph_.data())];
+                auto after = static_cast<std::uint16_t>(before & ~at.writes);
+                if (is_register(at.from) && is_register(at.to) && (before >> at.from & 1))
+                    after |= static_cast<std::uint16_t>(1u << at.to);
+                for (const std::int32_t next : {at.next, at.taken}) {
+                    if (next < 0) continue;
+                    const auto met = static_cast<std::uint16_t>(arguments_[index(next)] & after);
+                    changed = changed || met != arguments_[index(next)];
+                    arguments_[index(next)] = met;
+                }
+            }
+        }
+    }
+    static std::size_t index(std::ptrdiff_t value) { return static_cast<std::size_t>(value); }
+
+    // The first allowed instruction on each way from the entry to a return of a block; nothing: on some way
+    // there is none.
+    std::optional<std::vector<std::size_t>> first_on_every_way(const std::vector<bool>& allowed) const {
+        std::vector<std::size_t> chosen;
+        std::vector<std::array<bool, 2>> seen(graph_.size());
+        std::vector<std::pair<std::int32_t, bool>> open{{0, false}};  // and: is rax known to be null?
+        while (!open.empty()) {
+            const auto [at_index, null] = open.back();
+            open.pop_back();
+            if (at_index < 0 || std::exchange(seen[index(at_index)][null], true)) continue;
+            const Instruction& at = graph_[index(at_index)];
+            const bool tests_rax = at.tested == static_cast<std::int32_t>(kRax);
+            if (null && tests_rax) {
+                open.emplace_back(if_null(at), true);
+                continue;
+            }
+            if (!null && allowed[index(at_index)]) {
+                chosen.push_back(index(at_index));
+                if (tests_rax) open.emplace_back(if_null(at), true);
+                continue;
+            }
+            if (at.leaves || (at.returns && !null)) return std::nullopt;
+            const bool null_after = writes(at, kRax) ? at.zeroed == static_cast<Location>(kRax) : null;
+            if (tests_rax) {
+                open.emplace_back(if_block(at), false);
+                open.emplace_back(if_null(at), true);
+                continue;
+            }
+            open.emplace_back(at.next, null_after);
+            open.emplace_back(at.taken, null_after);
+        }
+        return chosen;
+    }
+
+    // What a call passes after `site`, when it returns a block.
+    std::vector<bool> passed_after(std::size_t site) const {
+        std::vector<bool> passed(graph_.size());
+        std::vector<std::int32_t> open;
+        const auto go_on = [&](std::size_t from) {
+            const Instruction& at = graph_[from];
+            const bool only_block = at.tested >= 0 && result_[from] == at.tested;
+            open.push_back(only_block ? if_block(at) : at.next);
+            if (!only_block) open.push_back(at.taken);
+        };
+        go_on(site);
+        while (!open.empty()) {
+            const std::int32_t at = open.back();
+            open.pop_back();
+            if (at < 0 || passed[index(at)]) continue;
+            passed[index(at)] = true;
+            go_on(index(at));
+        }
+        return passed;
+    }
+
+    std::optional<BlockSites> describe(const std::vector<std::size_t>& chosen) const {
+        BlockSites sites;
+        for (const std::size_t site : chosen) {
+            BlockSite block;
+            block.offset = graph_[site].offset;
+            block.depth = static_cast<std::uint32_t>(graph_[site].depth);
+            block.size = argument_at(site);
+            if (!block.size) {
+                const auto told = nearest_with_argument(site);
+                if (!told) return std::nullopt;
+                const Instruction& at = graph_[*told];
+                sites.sizes.push_back({at.offset, static_cast<std::uint32_t>(at.depth), *argument_at(*told)});
+            }
+            sites.blocks.push_back(block);
+        }
+        const auto by_offset = [](const SizeSite& a, const SizeSite& b) { return a.offset < b.offset; };
+        std::sort(sites.sizes.begin(), sites.sizes.end(), by_offset);
+        const auto same = [](const SizeSite& a, const SizeSite& b) { return a.offset == b.offset; };
+        sites.sizes.erase(std::unique(sites.sizes.begin(), sites.sizes.end(), same), sites.sizes.end());
+        if (sites.blocks.empty()) return std::nullopt;
+        return sites;
+    }
+
+    std::optional<unsigned> argument_at(std::size_t at) const {
+        for (unsigned reg = 0; reg < 16; ++reg) {
+            if (arguments_[at] >> reg & 1) return reg;
+        }
+        return std::nullopt;
+    }
+
+    // The last instruction that every way to `site` passes, that a probe is cheap on, and where the argument
+    // still is somewhere.
+    std::optional<std::size_t> nearest_with_argument(std::size_t site) const {
+        std::optional<std::size_t> nearest;
+        for (std::size_t at = 0; at < graph_.size(); ++at) {
+            if (!graph_[at].emulated || !argument_at(at) || !is_on_every_way(at, site)) continue;
+            if (!nearest || is_on_every_way(*nearest, at)) nearest = at;
+        }
+        return nearest;
+    }
+    bool is_on_every_way(std::size_t at, std::size_t to) const {
+        if (at == to) return false;
+        std::vector<bool> seen(graph_.size());
+        std::vector<std::int32_t> open{0};
+        while (!open.empty()) {
+            const std::int32_t now = open.back();
+            open.pop_back();
+            if (now < 0 || index(now) == at || seen[index(now)]) continue;
+            seen[index(now)] = true;
+            open.push_back(graph_[index(now)].next);
+            open.push_back(graph_[index(now)].taken);
+        }
+        return !seen[to];
+    }
+
+    const Graph& graph_;
+    std::vector<Location> result_;
+    std::vector<std::uint16_t> arguments_;
+};
+
+}  // namespace
+
+std::optional<BlockSites> find_block_sites(std::span<const std::byte> code) {
+    const auto graph = flow_graph(code);
+    if (!graph || graph->empty()) return std::nullopt;
+    return Analysis(*graph).sites();
+}
+
+}  // namespace unfreed::ebpf
