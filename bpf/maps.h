@@ -11,7 +11,7 @@
 
 #include "bpf/contract/capture.h"
 
-enum { UF_WINDOW_WORDS = 256 };
+enum { UF_WINDOW_WORDS = 512 };
 
 /* What a probe needs beyond BPF's 512 bytes of stack. Owner: the probe that set `taken`, until it clears it.
  */
@@ -19,6 +19,7 @@ struct uf_scratch {
     uint64_t taken;
     uint64_t window_at;   /* address of window[0] */
     uint64_t window_last; /* of its words, the last one that was read: bytes from window_at */
+    uint64_t window_next; /* bytes that the next window is to have */
     uint64_t window[UF_WINDOW_WORDS];
     struct {
         struct uf_stack_event head;

@@ -52,8 +52,7 @@ static __always_inline void take_out_of_totals(const struct uf_block* block) {
     __sync_fetch_and_add(&counted->bytes, -estimated_bytes(block));
 }
 
-/* `caller`: the registers as the function's caller has them, just after the call. */
-static __always_inline void record(const struct uf_registers* caller, uint64_t cookie, uint64_t address,
+static __always_inline void record(const struct uf_start* start, uint64_t cookie, uint64_t address,
                                    uint64_t size, uint64_t shape) {
     uint32_t slot_index = cookie_slot(cookie);
     const struct uf_slot* const slot = bpf_map_lookup_elem(&slots, &slot_index);
@@ -64,8 +63,8 @@ static __always_inline void record(const struct uf_registers* caller, uint64_t c
     struct uf_block inner;
     if (take_block(key, &inner)) take_out_of_totals(&inner);
     if (!block.points) return;
-    block.stack = stack_of(slot, slot_index, cookie_function(cookie), shape, caller, caller->sp - 8,
-                           estimated_objects(&block), estimated_bytes(&block));
+    block.stack = stack_of(slot, slot_index, cookie_function(cookie), shape, start, estimated_objects(&block),
+                           estimated_bytes(&block));
     if (shape) keep_shape(block.stack, shape);
     put_block(key, &block);
 }
@@ -128,28 +127,22 @@ static __always_inline int on_call(struct pt_regs* regs, uint64_t cookie, uint64
 }
 
 /* Called by a function that was asked itself, for another size than it asks for? The last one of this thread
- * counts if we return into it; any other is over (it threw, or did without malloc). */
-static __always_inline uint64_t asked_size(uint32_t slot_index, const struct uf_registers* caller,
-                                           uint64_t size, uint64_t* shape) {
+ * counts if we return into it; any other is over (it threw, or did without malloc). `pc`, `cfa`: where the
+ * return goes, and the stack pointer then; pc 0: it is on the stack still. */
+static __always_inline uint64_t asked_size(uint32_t slot_index, uint64_t pc, uint64_t cfa, uint64_t size,
+                                           uint64_t* shape) {
     uint32_t* const count = bpf_map_lookup_elem(&asks, &slot_index);
     if (!count || !*count) return size;
     uint64_t thread = bpf_get_current_pid_tgid();
     const struct uf_asked* const outer = bpf_map_lookup_elem(&asked, &thread);
-    if (!outer || caller->sp > outer->sp) return size;
-    const uint64_t original = original_return_address(caller->sp - 8);
-    const uint64_t pc = original ? original : caller->pc;
+    if (!outer || cfa > outer->sp) return size;
+    if (!pc) pc = original_return_address(cfa - 8);
+    if (!pc && bpf_probe_read_user(&pc, sizeof pc, (void*)(cfa - 8))) return size;
     if (pc < outer->begin || pc > outer->end || (!outer->begin && size != outer->size)) return size;
     size = outer->size;
     *shape = outer->shape;
     forget_ask(count);
     return size;
-}
-
-static __always_inline void on_block(const struct uf_registers* caller, uint64_t cookie, uint64_t address,
-                                     uint64_t size) {
-    uint64_t shape = 0;
-    size = asked_size(cookie_slot(cookie), caller, size, &shape);
-    record(caller, cookie, address, size, shape);
 }
 
 static __always_inline void on_return(struct pt_regs* regs, uint64_t cookie, uint64_t word) {
@@ -176,8 +169,10 @@ static __always_inline void on_return(struct pt_regs* regs, uint64_t cookie, uin
         }
     }
     if (!address) return;
-    const struct uf_registers caller = {regs->ip, regs->sp, regs->bp};
-    on_block(&caller, cookie, address, size);
+    const struct uf_start start = {{regs->ip, regs->sp, regs->bp}, 0};
+    uint64_t shape = 0;
+    size = asked_size(slot_index, regs->ip, regs->sp, size, &shape);
+    record(&start, cookie, address, size, shape);
 }
 
 /* By a copy: the verifier wants to know which one a program reads. */
@@ -185,6 +180,13 @@ static __always_inline uint64_t register_value(const struct pt_regs* regs, uint6
     uint64_t value = 0;
     bpf_probe_read_kernel(&value, sizeof value, (const uint64_t*)regs + word);
     return value;
+}
+
+/* From the place inside to the caller. */
+static __always_inline uint32_t rule_inside(uint64_t cookie) {
+    const uint32_t rbp = UF_COOKIE_RBP(cookie);
+    const uint32_t kind = rbp ? UF_CFA_RSP | UF_RBP_AT_CFA << 4 : UF_CFA_RSP;
+    return UF_COOKIE_CFA(cookie) | (-rbp & 0xff) << 16 | kind << 24;
 }
 
 static __always_inline void on_size_known(const struct pt_regs* regs, uint64_t cookie) {
@@ -201,29 +203,20 @@ static __always_inline void on_size_known(const struct pt_regs* regs, uint64_t c
 static __always_inline void on_block_known(const struct pt_regs* regs, uint64_t cookie) {
     const uint64_t address = regs->ax;
     if (!address || is_silenced(cookie_slot(cookie), regs->sp)) return;
-    struct uf_registers caller = {.sp = regs->sp + UF_COOKIE_CFA(cookie) * 8, .bp = regs->bp};
+    const uint64_t cfa = regs->sp + UF_COOKIE_CFA(cookie) * 8;
     uint64_t size;
     if (cookie & UF_COOKIE_SIZE_TOLD) {
         struct uf_told* const open = bpf_task_storage_get(&told, bpf_get_current_task_btf(), 0, 0);
-        if (!open || open->cfa != caller.sp) return; /* it began before we came */
+        if (!open || open->cfa != cfa) return; /* it began before we came */
         size = open->size;
         open->cfa = 0;
     } else {
         size = register_value(regs, UF_COOKIE_SIZE(cookie));
     }
-    /* The return address lies just below the CFA, the caller's rbp somewhat below. */
-    uint64_t frame[UF_INSIDE_RBP_WORDS];
-    const uint32_t rbp = UF_COOKIE_RBP(cookie);
-    const uint32_t words = rbp ? rbp : 1;
-    if (words <= UF_INSIDE_RBP_WORDS &&
-        bpf_probe_read_user(frame, words * 8, (void*)(caller.sp - words * 8)) == 0) {
-        caller.pc = frame[(words - 1) & (UF_INSIDE_RBP_WORDS - 1)];
-        if (rbp) caller.bp = frame[0];
-    } else { /* walked from here, as far as it can be */
-        caller.pc = regs->ip;
-        caller.sp = regs->sp;
-    }
-    on_block(&caller, cookie, address, size);
+    const struct uf_start start = {{regs->ip, regs->sp, regs->bp}, rule_inside(cookie)};
+    uint64_t shape = 0;
+    size = asked_size(cookie_slot(cookie), 0, cfa, size, &shape);
+    record(&start, cookie, address, size, shape);
 }
 
 SEC("uprobe")
@@ -446,8 +439,8 @@ static __always_inline void on_break(const struct pt_regs* regs, uint64_t now, c
     }
     enum { READABLE_AND_WRITABLE = 3 };
     struct uf_event grown = {.address = before, .length = now - before, .flags = READABLE_AND_WRITABLE};
-    const struct uf_registers at = {regs->ip, regs->sp, regs->bp};
-    grown.stack = stack_of(slot, index, UF_FUNCTION_BRK, 0, &at, 0, 0, 0);
+    const struct uf_start at = {{regs->ip, regs->sp, regs->bp}, 0};
+    grown.stack = stack_of(slot, index, UF_FUNCTION_BRK, 0, &at, 0, 0);
     send_event(&grown, UF_EVENT_MAP, slot, index);
 }
 
@@ -481,9 +474,9 @@ int sys_exit(unsigned long long* context) {
         send_event(&event, UF_EVENT_PROTECT, slot, index);
         return 0;
     }
-    const struct uf_registers at = {regs->ip, regs->sp, regs->bp};
+    const struct uf_start at = {{regs->ip, regs->sp, regs->bp}, 0};
     event.stack =
-        stack_of(slot, index, number == SYS_MMAP ? UF_FUNCTION_MMAP : UF_FUNCTION_MREMAP, 0, &at, 0, 0, 0);
+        stack_of(slot, index, number == SYS_MMAP ? UF_FUNCTION_MMAP : UF_FUNCTION_MREMAP, 0, &at, 0, 0);
     if (number == SYS_MMAP) {
         event.length = regs->si;
         event.flags = regs->dx;

@@ -11,11 +11,21 @@
  * calls them: the walk would be too large for it otherwise. */
 
 /* Stack slots: callers' frames lie close together, so a piece read at once costs less than a read for each.
- * It ends with its page, where the stack may end too, unless that would make it short. */
-enum { UF_SHORT_WINDOW = 512, UF_PAGE = 4096 };
+ * Most stacks are small: the first piece is, the next are larger. Where one reaches over the stack's end, it
+ * is read up to the end of its page. */
+enum { UF_FIRST_WINDOW = 1024, UF_PAGE = 4096 };
 static __always_inline void forget_window(struct uf_scratch* scratch) {
     scratch->window_at = UINT64_MAX / 2; /* an address that no stack has */
     scratch->window_last = 0;
+}
+
+/* 0: `bytes` from `start` on are the window. */
+static __always_inline int fill_window(struct uf_scratch* scratch, uint64_t start, uint64_t bytes) {
+    if (bytes > sizeof scratch->window) bytes = sizeof scratch->window;
+    if (bpf_probe_read_user(scratch->window, bytes, (void*)start)) return -1;
+    scratch->window_at = start;
+    scratch->window_last = bytes - 8;
+    return 0;
 }
 
 int read_stack_word(struct uf_scratch* scratch, uint64_t address, uint64_t* value) {
@@ -25,12 +35,10 @@ int read_stack_word(struct uf_scratch* scratch, uint64_t address, uint64_t* valu
         /* Saved registers lie below the return address: the window begins a little below it. */
         at = 64;
         const uint64_t start = address - at;
-        uint64_t bytes = UF_PAGE - (start & (UF_PAGE - 1));
-        if (bytes < UF_SHORT_WINDOW) bytes = UF_SHORT_WINDOW;
-        if (bytes > sizeof scratch->window) bytes = sizeof scratch->window;
-        scratch->window_at = start;
-        scratch->window_last = bytes - 8;
-        if (bpf_probe_read_user(scratch->window, bytes, (void*)start)) {
+        const uint64_t bytes = scratch->window_next;
+        scratch->window_next = sizeof scratch->window;
+        if (fill_window(scratch, start, bytes) &&
+            (fill_window(scratch, start, UF_PAGE - (start & (UF_PAGE - 8))) || at > scratch->window_last)) {
             forget_window(scratch);
             return bpf_probe_read_user(value, sizeof *value, (void*)address) ? -1 : 0;
         }
@@ -302,12 +310,17 @@ static __always_inline uint32_t generation_of(uint32_t slot, uint32_t process) {
     return all && all->process == process ? all->generation : 0;
 }
 
-/* Walks from `at`, counts the stack once, and gives its id; the id of the process: no stack could be kept.
- * `return_slot`: where at.pc was read from; 0: from a register. `shape`: of what the block is for, a part of
- * its stack's id. */
+/* Where a walk starts. */
+struct uf_start {
+    struct uf_registers at;
+    uint32_t rule; /* how to step to the first frame that counts; 0: it is at.pc's */
+};
+
+/* Walks, counts the stack once, and gives its id; the id of the process: no stack could be kept. `shape`: of
+ * what the block is for, a part of its stack's id. */
 static __always_inline uint64_t stack_of(const struct uf_slot* slot, uint32_t slot_index, uint32_t function,
-                                         uint64_t shape, const struct uf_registers* at, uint64_t return_slot,
-                                         uint64_t objects, uint64_t bytes) {
+                                         uint64_t shape, const struct uf_start* start, uint64_t objects,
+                                         uint64_t bytes) {
     const uint32_t process = slot->process;
     uint64_t stack = process;
     struct uf_scratch* const scratch = take_scratch();
@@ -317,9 +330,9 @@ static __always_inline uint64_t stack_of(const struct uf_slot* slot, uint32_t sl
         return stack;
     }
     forget_window(scratch);
+    scratch->window_next = UF_FIRST_WINDOW;
     struct uf_walk walk = {};
-    walk.frame.at = *at;
-    walk.frame.slot = return_slot;
+    walk.frame.at = start->at;
     walk.scratch = scratch;
     walk.hash = uf_mix(function ^ shape, process);
     walk.slot = slot_index;
@@ -328,7 +341,9 @@ static __always_inline uint64_t stack_of(const struct uf_slot* slot, uint32_t sl
     scratch->event.head.slot = slot_index;
     scratch->event.head.function = function;
     const uint32_t depth = control.depth;
-    bpf_loop(depth < UF_BPF_FRAMES ? depth : UF_BPF_FRAMES, walk_frame, &walk, 0);
+    if (start->rule) walk.end = step_frame(scratch, &walk.frame, start->rule);
+    if (walk.end == UF_END_NONE)
+        bpf_loop(depth < UF_BPF_FRAMES ? depth : UF_BPF_FRAMES, walk_frame, &walk, 0);
     if (walk.end == UF_END_NONE) walk.end = UF_END_DEPTH;
 
     stack = uf_mix(walk.hash, walk.end) | UF_STACK_BIT;

@@ -59,7 +59,7 @@ enum { UF_FUNCTION_BRK = 0xfffd, UF_FUNCTION_MREMAP = 0xfffe, UF_FUNCTION_MMAP =
 #define UF_COOKIE_RBP(cookie) ((cookie) >> 50 & 0xf)
 #define UF_COOKIE_SIZE(cookie) ((cookie) >> 54 & 0x1f)
 #define UF_COOKIE_SIZE_TOLD (1ull << 59)
-enum { UF_INSIDE_RBP_WORDS = 8 }; /* at most so far below the CFA */
+enum { UF_INSIDE_RBP_WORDS = 15 }; /* at most so far below the CFA */
 
 /* --- map values */
 
