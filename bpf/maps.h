@@ -9,9 +9,22 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
-#include "bpf/contract/capture.h"
+#include "bpf/frame.h"
 
 enum { UF_WINDOW_WORDS = 512 };
+
+/* Where a walk stands. In a map rather than on the program's stack, whose values the verifier follows one by
+ * one: with these it would not come to an end. */
+struct uf_walk {
+    struct uf_frame frame;
+    uint64_t hash;
+    uint32_t generation;
+    uint32_t slot;
+    uint32_t count;
+    uint32_t depth; /* most frames */
+    uint32_t end;   /* enum uf_end */
+    uint32_t by_frame_pointer; /* the last step */
+};
 
 /* What a probe needs beyond BPF's 512 bytes of stack. Owner: the probe that set `taken`, until it clears it.
  */
@@ -21,6 +34,7 @@ struct uf_scratch {
     uint64_t window_last; /* of its words, the last one that was read: bytes from window_at */
     uint64_t window_next; /* bytes that the next window is to have */
     uint64_t window[UF_WINDOW_WORDS];
+    struct uf_walk walk;
     struct {
         struct uf_stack_event head;
         uint64_t frames[UF_BPF_FRAMES];

@@ -145,17 +145,6 @@ uint64_t rule_of_range(uint32_t slot, uint64_t pc) {
     return search.rule;
 }
 
-struct uf_walk {
-    struct uf_frame frame;
-    struct uf_scratch* scratch;
-    uint64_t hash;
-    uint32_t generation;
-    uint32_t slot;
-    uint32_t count;
-    uint32_t end;
-    uint32_t by_frame_pointer; /* the last step */
-};
-
 /* The cache: one word per entry, rule below and tag above, so that it is read and written whole. Its hash is
  * a bijection of (pc, generation): index and tag are 49 bits of it. */
 static __always_inline uint64_t rule_of(struct uf_walk* walk, uint64_t pc) {
@@ -233,7 +222,8 @@ static __always_inline int step_in_window(const struct uf_scratch* scratch, stru
     return 1;
 }
 
-static __always_inline void add_creation(struct uf_walk* walk, uint32_t rule) {
+static __always_inline void add_creation(struct uf_scratch* scratch, uint32_t rule) {
+    struct uf_walk* const walk = &scratch->walk;
     uint64_t created = 0;
     const uint64_t at = walk->frame.goroutine + (rule & 0xffff) * 8;
     if (!control.go_created_by || !walk->frame.goroutine || !(rule & 0xffff) ||
@@ -242,15 +232,14 @@ static __always_inline void add_creation(struct uf_walk* walk, uint32_t rule) {
         return;
     }
     created |= UF_FRAME_CREATION;
-    walk->scratch->event.frames[walk->count & (UF_BPF_FRAMES - 1)] = created;
+    scratch->event.frames[walk->count & (UF_BPF_FRAMES - 1)] = created;
     walk->count += 1;
     walk->hash = uf_mix(walk->hash, created);
 }
 
-static long walk_frame(uint32_t index, void* context) {
-    struct uf_walk* const walk = context;
-    struct uf_scratch* const scratch = walk->scratch;
-    (void)index;
+static __always_inline int walk_frame(struct uf_scratch* scratch) {
+    struct uf_walk* const walk = &scratch->walk;
+    if (walk->count >= walk->depth) return 1;
     uint64_t rule = rule_of(walk, uf_lookup_pc(&walk->frame));
     if (!(rule & UF_RULE_FOUND)) {
         const uint64_t original = walk->frame.slot ? original_return_address(walk->frame.slot) : 0;
@@ -271,8 +260,20 @@ static long walk_frame(uint32_t index, void* context) {
     walk->by_frame_pointer = (kind & 0x0f) == UF_CFA_NO_ROW;
     if (step_in_window(scratch, &walk->frame, rule, kind)) return 0;
     walk->end = step_frame(scratch, &walk->frame, rule);
-    if (kind == UF_CFA_END) add_creation(walk, rule);
+    if (kind == UF_CFA_END) add_creation(scratch, rule);
     return walk->end != UF_END_NONE;
+}
+
+/* Some frames in each turn: a call and its return cost as much as a frame, where returns are guarded against
+ * speculation. */
+enum { UF_FRAMES_A_TURN = 4 };
+static long walk_frames(uint32_t index, void* context) {
+    struct uf_scratch* const scratch = *(struct uf_scratch**)context;
+    (void)index;
+    for (int i = 0; i < UF_FRAMES_A_TURN; ++i) {
+        if (walk_frame(scratch)) return 1;
+    }
+    return 0;
 }
 
 /* New code that userspace has not told of yet (a library just loaded): the stack goes there as it is. */
@@ -331,26 +332,28 @@ static __always_inline uint64_t stack_of(const struct uf_slot* slot, uint32_t sl
     }
     forget_window(scratch);
     scratch->window_next = UF_FIRST_WINDOW;
-    struct uf_walk walk = {};
-    walk.frame.at = start->at;
-    walk.scratch = scratch;
-    walk.hash = uf_mix(function ^ shape, process);
-    walk.slot = slot_index;
-    walk.generation = generation_of(slot_index, process);
+    struct uf_walk* const walk = &scratch->walk;
+    walk->frame = (struct uf_frame){.at = start->at};
+    walk->hash = uf_mix(function ^ shape, process);
+    walk->slot = slot_index;
+    walk->generation = generation_of(slot_index, process);
+    walk->count = 0;
+    walk->depth = control.depth < UF_BPF_FRAMES ? control.depth : UF_BPF_FRAMES;
+    walk->end = UF_END_NONE;
+    walk->by_frame_pointer = 0;
     scratch->event.head.process = process;
     scratch->event.head.slot = slot_index;
     scratch->event.head.function = function;
-    const uint32_t depth = control.depth;
-    if (start->rule) walk.end = step_frame(scratch, &walk.frame, start->rule);
-    if (walk.end == UF_END_NONE)
-        bpf_loop(depth < UF_BPF_FRAMES ? depth : UF_BPF_FRAMES, walk_frame, &walk, 0);
-    if (walk.end == UF_END_NONE) walk.end = UF_END_DEPTH;
+    if (start->rule) walk->end = step_frame(scratch, &walk->frame, start->rule);
+    struct uf_scratch* context = scratch;
+    if (walk->end == UF_END_NONE) bpf_loop(UF_BPF_FRAMES / UF_FRAMES_A_TURN, walk_frames, &context, 0);
+    if (walk->end == UF_END_NONE) walk->end = UF_END_DEPTH;
 
-    stack = uf_mix(walk.hash, walk.end) | UF_STACK_BIT;
+    stack = uf_mix(walk->hash, walk->end) | UF_STACK_BIT;
     int kept = 0;
-    if (walk.end == UF_END_UNKNOWN_CODE && walk.count <= 64) {
+    if (walk->end == UF_END_UNKNOWN_CODE && walk->count <= 64) {
         stack = uf_mix(__sync_fetch_and_add(&control.last_raw_stack, 1) + 1, UF_STACK_BIT) | UF_STACK_BIT;
-        kept = send_raw_stack(scratch, &walk, stack) == 0 && add_totals(stack, objects, bytes) == 0;
+        kept = send_raw_stack(scratch, walk, stack) == 0 && add_totals(stack, objects, bytes) == 0;
     } else {
         struct uf_totals* const known = bpf_map_lookup_elem(&totals, &stack);
         if (known) {
@@ -360,9 +363,9 @@ static __always_inline uint64_t stack_of(const struct uf_slot* slot, uint32_t sl
         } else {
             scratch->event.head.type = UF_EVENT_STACK;
             scratch->event.head.stack = stack;
-            scratch->event.head.end = walk.end;
-            scratch->event.head.count = walk.count;
-            const uint32_t size = sizeof scratch->event.head + (walk.count & (2 * UF_BPF_FRAMES - 1)) * 8;
+            scratch->event.head.end = walk->end;
+            scratch->event.head.count = walk->count;
+            const uint32_t size = sizeof scratch->event.head + (walk->count & (2 * UF_BPF_FRAMES - 1)) * 8;
             if (size <= sizeof scratch->event &&
                 bpf_ringbuf_output(&stacks_ring, &scratch->event, size, 0) == 0) {
                 kept = add_totals(stack, objects, bytes) == 0;
