@@ -21,8 +21,8 @@ struct uf_walk {
     uint32_t generation;
     uint32_t slot;
     uint32_t count;
-    uint32_t depth; /* most frames */
-    uint32_t end;   /* enum uf_end */
+    uint32_t depth;            /* most frames */
+    uint32_t end;              /* enum uf_end */
     uint32_t by_frame_pointer; /* the last step */
 };
 

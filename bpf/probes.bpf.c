@@ -175,9 +175,11 @@ static __always_inline void on_return(struct pt_regs* regs, uint64_t cookie, uin
     record(&start, cookie, address, size, shape);
 }
 
-/* By a copy: the verifier wants to know which one a program reads. */
+/* By a copy: the verifier wants to know which one a program reads. But for rbx, glibc's. */
 static __always_inline uint64_t register_value(const struct pt_regs* regs, uint64_t word) {
-    uint64_t value = 0;
+    enum { RBX = 5 };
+    uint64_t value = regs->bx;
+    if (word == RBX) return value;
     bpf_probe_read_kernel(&value, sizeof value, (const uint64_t*)regs + word);
     return value;
 }

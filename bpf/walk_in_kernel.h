@@ -344,7 +344,10 @@ static __always_inline uint64_t stack_of(const struct uf_slot* slot, uint32_t sl
     scratch->event.head.process = process;
     scratch->event.head.slot = slot_index;
     scratch->event.head.function = function;
-    if (start->rule) walk->end = step_frame(scratch, &walk->frame, start->rule);
+    if (start->rule && (fill_window(scratch, start->at.sp, UF_FIRST_WINDOW) ||
+                        !step_in_window(scratch, &walk->frame, start->rule, start->rule >> 24))) {
+        walk->end = step_frame(scratch, &walk->frame, start->rule);
+    }
     struct uf_scratch* context = scratch;
     if (walk->end == UF_END_NONE) bpf_loop(UF_BPF_FRAMES / UF_FRAMES_A_TURN, walk_frames, &context, 0);
     if (walk->end == UF_END_NONE) walk->end = UF_END_DEPTH;
