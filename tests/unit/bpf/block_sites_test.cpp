@@ -13,6 +13,8 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -26,22 +28,23 @@ std::vector<std::byte> code(std::initializer_list<int> bytes) {
     return all;
 }
 
-using Malloc = void* (*)(std::size_t);
+// malloc, which looks at the first argument alone, or calloc.
+using Allocate = void* (*)(std::size_t, std::size_t);
 
 // A process that calls `allocate` for many sizes, first as its only thread, and is stepped through.
-pid_t start_stepped(Malloc allocate) {
+pid_t start_stepped(Allocate allocate) {
     const pid_t child = fork();
     if (child != 0) return child;
     ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
     raise(SIGSTOP);
     const auto work = [&] {
         for (const std::size_t size : {0, 1, 24, 24, 100, 1000, 1500, 5000, 200'000, 24}) {
-            void* volatile block = allocate(size);
-            void* volatile second = allocate(size + 8);
+            void* volatile block = allocate(size, 1);
+            void* volatile second = allocate(size + 8, 3);
             (void)block, (void)second;
         }
         volatile std::size_t too_much = SIZE_MAX / 4;
-        void* volatile none = allocate(too_much);
+        void* volatile none = allocate(too_much, 2);
         (void)none;
     };
     work();
@@ -77,20 +80,29 @@ void pass(const BlockSites& sites, std::uint64_t entry, const user_regs_struct& 
     }
 }
 
-}  // namespace
-
-TEST_CASE("each call of libc's malloc passes one site, with the block and the size") {
+void step_through(const char* symbol, SizeOf size_of) {
     void* const libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
     REQUIRE(libc != nullptr);
-    const auto allocate = reinterpret_cast<Malloc>(dlsym(libc, "malloc"));
+    const auto allocate = reinterpret_cast<Allocate>(dlsym(libc, symbol));
     Dl_info info{};
-    const void* extra = nullptr;
-    REQUIRE(dladdr1(reinterpret_cast<void*>(allocate), &info, const_cast<void**>(&extra), RTLD_DL_SYMENT) !=
-            0);
-    const auto* const symbol = static_cast<const ElfW(Sym)*>(extra);
+    const ElfW(Sym)* description = nullptr;
+    REQUIRE(dladdr1(reinterpret_cast<void*>(allocate), &info,
+                    const_cast<void**>(reinterpret_cast<const void**>(&description)), RTLD_DL_SYMENT) != 0);
     const auto entry = reinterpret_cast<std::uint64_t>(allocate);
+    // libc's own stub for memset: jmp *slot(%rip), endbr64 before it or not.
+    const auto is_memset = [&](std::uint64_t offset) {
+        const auto* stub = reinterpret_cast<const unsigned char*>(entry + offset);
+        if (stub[0] == 0xf3) stub += 4;
+        if (stub[0] != 0xff || stub[1] != 0x25) return false;
+        std::int32_t distance = 0;
+        std::memcpy(&distance, stub + 2, sizeof distance);
+        void* target = nullptr;
+        std::memcpy(&target, stub + 6 + distance, sizeof target);
+        return target == dlsym(libc, "memset");
+    };
     const auto sites = find_block_sites(
-        {reinterpret_cast<const std::byte*>(allocate), static_cast<std::size_t>(symbol->st_size)});
+        {reinterpret_cast<const std::byte*>(allocate), static_cast<std::size_t>(description->st_size)},
+        size_of, is_memset);
     REQUIRE(sites);
     CHECK(sites->blocks.size() > 1);
 
@@ -105,7 +117,9 @@ TEST_CASE("each call of libc's malloc passes one site, with the block and the si
         user_regs_struct registers{};
         REQUIRE(ptrace(PTRACE_GETREGS, child, nullptr, &registers) == 0);
         if (!open && registers.rip == entry) {
-            call = {registers.rdi, registers.rsp, {}, UINT64_MAX};
+            const std::uint64_t size =
+                size_of == SizeOf::kFirst ? registers.rdi : registers.rdi * registers.rsi;
+            call = {size, registers.rsp, {}, UINT64_MAX};
             open = true;
         } else if (open && registers.rsp == call.sp + 8) {
             open = false;
@@ -127,10 +141,35 @@ TEST_CASE("each call of libc's malloc passes one site, with the block and the si
     CHECK(failed >= 2);
 }
 
+std::optional<BlockSites> find(std::initializer_list<int> bytes) {
+    return find_block_sites(code(bytes), SizeOf::kFirst, [](std::uint64_t) { return false; });
+}
+
+}  // namespace
+
+TEST_CASE("each call of libc's malloc passes one site, with the block and the size") {
+    step_through("malloc", SizeOf::kFirst);
+}
+
+TEST_CASE("each call of libc's calloc passes one site, with the block and the product") {
+    step_through("calloc", SizeOf::kProduct);
+}
+
+TEST_CASE("what memset is given last is what it returns") {
+    // push %rbx; call; test %rax,%rax; je null; mov %rax,%rdi; pop %rbx; jmp elsewhere; null: pop %rbx; ret
+    const auto bytes = code({0x53, 0xe8, 0,    1,    0,    0, 0x48, 0x85, 0xc0, 0x74, 9,
+                             0x48, 0x89, 0xc7, 0x5b, 0xe9, 0, 1,    0,    0,    0x5b, 0xc3});
+    CHECK_FALSE(find_block_sites(bytes, SizeOf::kFirst, [](std::uint64_t) { return false; }));
+    const auto sites =
+        find_block_sites(bytes, SizeOf::kFirst, [](std::uint64_t offset) { return offset == 0x114; });
+    REQUIRE(sites);
+    REQUIRE(sites->blocks.size() == 1);
+    CHECK(sites->blocks[0].offset == 9);
+}
+
 TEST_CASE("a block is known once nothing else can be returned") {
     // push %rbx; call; test %rax,%rax; je; pop %rbx; ret; pop %rbx; ret
-    const auto sites = find_block_sites(
-        code({0x53, 0xe8, 0, 1, 0, 0, 0x48, 0x85, 0xc0, 0x74, 0x02, 0x5b, 0xc3, 0x5b, 0xc3}));
+    const auto sites = find({0x53, 0xe8, 0, 1, 0, 0, 0x48, 0x85, 0xc0, 0x74, 0x02, 0x5b, 0xc3, 0x5b, 0xc3});
     REQUIRE(sites);
     REQUIRE(sites->blocks.size() == 1);
     CHECK(sites->blocks[0].offset == 9);
@@ -143,8 +182,8 @@ TEST_CASE("a block is known once nothing else can be returned") {
 
 TEST_CASE("a size that is kept in another register is found there") {
     // push %rbx; mov %rdi,%rbx; call; test %rax,%rax; je; pop %rbx; ret; pop %rbx; ret
-    const auto sites = find_block_sites(code(
-        {0x53, 0x48, 0x89, 0xfb, 0xe8, 0, 1, 0, 0, 0x48, 0x85, 0xc0, 0x74, 0x02, 0x5b, 0xc3, 0x5b, 0xc3}));
+    const auto sites = find(
+        {0x53, 0x48, 0x89, 0xfb, 0xe8, 0, 1, 0, 0, 0x48, 0x85, 0xc0, 0x74, 0x02, 0x5b, 0xc3, 0x5b, 0xc3});
     REQUIRE(sites);
     REQUIRE(sites->blocks.size() == 1);
     CHECK(sites->blocks[0].size == 3u);
@@ -153,33 +192,30 @@ TEST_CASE("a size that is kept in another register is found there") {
 
 TEST_CASE("a block that may be given back before the return is none: null is returned instead") {
     // push %rbx; call; test %ecx,%ecx; je over; xor %eax,%eax; over: pop %rbx; ret
-    CHECK_FALSE(
-        find_block_sites(code({0x53, 0xe8, 0, 1, 0, 0, 0x85, 0xc9, 0x74, 0x02, 0x31, 0xc0, 0x5b, 0xc3})));
+    CHECK_FALSE(find({0x53, 0xe8, 0, 1, 0, 0, 0x85, 0xc9, 0x74, 0x02, 0x31, 0xc0, 0x5b, 0xc3}));
 }
 
 TEST_CASE("a block that is moved before the return is not known by then") {
     // push %rbx; call; test %ecx,%ecx; je over; add $16,%rax; over: pop %rbx; ret
-    CHECK_FALSE(find_block_sites(
-        code({0x53, 0xe8, 0, 1, 0, 0, 0x85, 0xc9, 0x74, 0x04, 0x48, 0x83, 0xc0, 0x10, 0x5b, 0xc3})));
+    CHECK_FALSE(find({0x53, 0xe8, 0, 1, 0, 0, 0x85, 0xc9, 0x74, 0x04, 0x48, 0x83, 0xc0, 0x10, 0x5b, 0xc3}));
 }
 
 TEST_CASE("a function that hands over to another one returns what nobody here knows") {
     // test %rdi,%rdi; je out: jmp elsewhere
-    CHECK_FALSE(find_block_sites(code({0x48, 0x85, 0xff, 0x74, 0x01, 0xc3, 0xe9, 0, 1, 0, 0})));
+    CHECK_FALSE(find({0x48, 0x85, 0xff, 0x74, 0x01, 0xc3, 0xe9, 0, 1, 0, 0}));
 }
 
 TEST_CASE("a jump by a table leads nobody knows where") {
-    CHECK_FALSE(find_block_sites(code({0xff, 0xe0})));  // jmp *%rax
+    CHECK_FALSE(find({0xff, 0xe0}));  // jmp *%rax
 }
 
 TEST_CASE("a stack pointer that is computed has no depth") {
     // and $-16,%rsp; call; test %rax,%rax; je +1; ret; ret
-    CHECK_FALSE(find_block_sites(
-        code({0x48, 0x83, 0xe4, 0xf0, 0xe8, 0, 1, 0, 0, 0x48, 0x85, 0xc0, 0x74, 0x01, 0xc3, 0xc3})));
+    CHECK_FALSE(find({0x48, 0x83, 0xe4, 0xf0, 0xe8, 0, 1, 0, 0, 0x48, 0x85, 0xc0, 0x74, 0x01, 0xc3, 0xc3}));
 }
 
 TEST_CASE("no code, or what is none, has no sites") {
-    CHECK_FALSE(find_block_sites({}));
-    CHECK_FALSE(find_block_sites(code({0x06})));
-    CHECK_FALSE(find_block_sites(code({0x53, 0xe8, 0})));  // ends amidst
+    CHECK_FALSE(find({}));
+    CHECK_FALSE(find({0x06}));
+    CHECK_FALSE(find({0x53, 0xe8, 0}));  // ends amidst
 }

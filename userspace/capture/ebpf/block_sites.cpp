@@ -32,9 +32,35 @@ bool writes(const Instruction& at, Location location) {
     return at.to == location;
 }
 
+// Bits of the registers that hold each of these.
+struct Known {
+    std::uint16_t first = 0xffff;
+    std::uint16_t second = 0xffff;
+    std::uint16_t product = 0xffff;
+    bool operator==(const Known&) const = default;
+};
+
+std::uint16_t moved(std::uint16_t before, const Instruction& at) {
+    auto after = static_cast<std::uint16_t>(before & ~at.writes);
+    if (is_register(at.from) && is_register(at.to) && (before >> at.from & 1))
+        after |= static_cast<std::uint16_t>(1u << at.to);
+    return after;
+}
+
+Known known_after(const Known& before, const Instruction& at) {
+    Known after{moved(before.first, at), moved(before.second, at), moved(before.product, at)};
+    const auto holds = [](std::uint16_t registers, std::int32_t number) { return registers >> number & 1; };
+    if (at.factor >= 0 && ((holds(before.first, kRax) && holds(before.second, at.factor)) ||
+                           (holds(before.second, kRax) && holds(before.first, at.factor)))) {
+        after.product |= 1u << kRax;
+    }
+    return after;
+}
+
 class Analysis {
   public:
-    explicit Analysis(const Graph& graph) : graph_(graph) {
+    Analysis(const Graph& graph, SizeOf size, const std::function<bool(std::uint64_t)>& returns_first)
+        : graph_(graph), size_(size), returns_first_(returns_first) {
         find_results();
         find_arguments();
     }
@@ -80,35 +106,36 @@ class Analysis {
         const Instruction& at = graph_[i];
         if (at.returns) return static_cast<Location>(kRax);
         Location after = meet(result_at(at.next), result_at(at.taken));
-        if (at.leaves) after = kUnborn;
+        if (at.leaves) {
+            const bool hands_back = at.next < 0 && returns_first_(at.target);
+            after = hands_back ? static_cast<Location>(kRdi) : kUnborn;
+        }
         if (at.tested >= 0 && result_at(if_block(at)) == at.tested) after = at.tested;
         if (after < 0 || !writes(at, after)) return after;
         if (at.to == after && at.from != kNowhere) return at.from;
         return at.zeroed == after ? kNull : kUnborn;
     }
 
-    // Before each instruction: the registers that hold the first argument on every way there.
+    // Before each instruction: which registers hold the arguments on every way there.
     void find_arguments() {
-        arguments_.assign(graph_.size(), 0xffff);
-        if (graph_.empty()) return;
-        arguments_[0] = 1u << kRdi;
+        known_.assign(graph_.size(), {});
+        known_[0] = {1u << kRdi, 1u << kRsi, 0};
         for (bool changed = true; changed;) {
             changed = false;
-            for (const Instruction& at : graph_) {
-                const std::uint16_t before = arguments_[index(&at - graph_.data())];
-                auto after = static_cast<std::uint16_t>(before & ~at.writes);
-                if (is_register(at.from) && is_register(at.to) && (before >> at.from & 1))
-                    after |= static_cast<std::uint16_t>(1u << at.to);
-                for (const std::int32_t next : {at.next, at.taken}) {
+            for (std::size_t i = 0; i < graph_.size(); ++i) {
+                const Known after = known_after(known_[i], graph_[i]);
+                for (const std::int32_t next : {graph_[i].next, graph_[i].taken}) {
                     if (next < 0) continue;
-                    const auto met = static_cast<std::uint16_t>(arguments_[index(next)] & after);
-                    changed = changed || met != arguments_[index(next)];
-                    arguments_[index(next)] = met;
+                    Known& there = known_[index(next)];
+                    const Known met{static_cast<std::uint16_t>(there.first & after.first),
+                                    static_cast<std::uint16_t>(there.second & after.second),
+                                    static_cast<std::uint16_t>(there.product & after.product)};
+                    changed = changed || met != there;
+                    there = met;
                 }
             }
         }
     }
-    static std::size_t index(std::ptrdiff_t value) { return static_cast<std::size_t>(value); }
 
     // The first allowed instruction on each way from the entry to a return of a block; nothing: on some way
     // there is none.
@@ -171,12 +198,12 @@ class Analysis {
             BlockSite block;
             block.offset = graph_[site].offset;
             block.depth = static_cast<std::uint32_t>(graph_[site].depth);
-            block.size = argument_at(site);
+            block.size = size_at(site);
             if (!block.size) {
-                const auto told = nearest_with_argument(site);
+                const auto told = nearest_with_size(site);
                 if (!told) return std::nullopt;
                 const Instruction& at = graph_[*told];
-                sites.sizes.push_back({at.offset, static_cast<std::uint32_t>(at.depth), *argument_at(*told)});
+                sites.sizes.push_back({at.offset, static_cast<std::uint32_t>(at.depth), *size_at(*told)});
             }
             sites.blocks.push_back(block);
         }
@@ -188,19 +215,19 @@ class Analysis {
         return sites;
     }
 
-    std::optional<unsigned> argument_at(std::size_t at) const {
+    std::optional<unsigned> size_at(std::size_t at) const {
         for (unsigned reg = 0; reg < 16; ++reg) {
-            if (arguments_[at] >> reg & 1) return reg;
+            if ((size_ == SizeOf::kFirst ? known_[at].first : known_[at].product) >> reg & 1) return reg;
         }
         return std::nullopt;
     }
 
-    // The last instruction that every way to `site` passes, that a probe is cheap on, and where the argument
+    // The last instruction that every way to `site` passes, that a probe is cheap on, and where the size
     // still is somewhere.
-    std::optional<std::size_t> nearest_with_argument(std::size_t site) const {
+    std::optional<std::size_t> nearest_with_size(std::size_t site) const {
         std::optional<std::size_t> nearest;
         for (std::size_t at = 0; at < graph_.size(); ++at) {
-            if (!graph_[at].emulated || !argument_at(at) || !is_on_every_way(at, site)) continue;
+            if (!graph_[at].emulated || !size_at(at) || !is_on_every_way(at, site)) continue;
             if (!nearest || is_on_every_way(*nearest, at)) nearest = at;
         }
         return nearest;
@@ -221,16 +248,19 @@ class Analysis {
     }
 
     const Graph& graph_;
+    const SizeOf size_;
+    const std::function<bool(std::uint64_t)>& returns_first_;
     std::vector<Location> result_;
-    std::vector<std::uint16_t> arguments_;
+    std::vector<Known> known_;
 };
 
 }  // namespace
 
-std::optional<BlockSites> find_block_sites(std::span<const std::byte> code) {
+std::optional<BlockSites> find_block_sites(std::span<const std::byte> code, SizeOf size,
+                                           const std::function<bool(std::uint64_t offset)>& returns_first) {
     const auto graph = flow_graph(code);
     if (!graph || graph->empty()) return std::nullopt;
-    return Analysis(*graph).sites();
+    return Analysis(*graph, size, returns_first).sites();
 }
 
 }  // namespace unfreed::ebpf

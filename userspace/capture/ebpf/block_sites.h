@@ -3,12 +3,13 @@
 // address replaced.
 //
 // By a dataflow analysis of the function's code. Backwards from its returns: from which point on rax is what
-// will be returned, whatever way is taken (or the function never returns, or returns null). Forwards from its
-// entry: which registers hold its first argument. glibc's malloc, for one, takes a block from its thread's
-// cache and checks it, `test $15,%al; jne`, with the block in rax and the size in rbx.
+// will be returned, whatever way is taken (or the function never returns). Forwards from its entry: which
+// registers hold its first argument, or the product of two. glibc's malloc, for one, takes a block from its
+// thread's cache and checks it, `test $15,%al; jne`, with the block in rax and the size in rbx.
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -18,7 +19,7 @@ namespace unfreed::ebpf {
 struct BlockSite {
     std::uint32_t offset = 0;      // from the function's first byte
     std::uint32_t depth = 0;       // bytes on the stack there since the entry
-    std::optional<unsigned> size;  // register that holds the first argument; nothing: a SizeSite told it
+    std::optional<unsigned> size;  // register that holds the size; nothing: a SizeSite told it
 };
 struct SizeSite {
     std::uint32_t offset = 0;
@@ -34,7 +35,11 @@ struct BlockSites {
     std::vector<SizeSite> sizes;
 };
 
-// Of a function f(size) that returns a block; nothing: there are no such places, or it cannot be proven.
-std::optional<BlockSites> find_block_sites(std::span<const std::byte> code);
+enum class SizeOf { kFirst, kProduct };  // block = f(size), block = f(count, size)
+
+// `returns_first(offset)`: does the function there, outside of `code`, return its first argument (memset)?
+// Nothing: there are no such places, or it cannot be proven.
+std::optional<BlockSites> find_block_sites(std::span<const std::byte> code, SizeOf size,
+                                           const std::function<bool(std::uint64_t offset)>& returns_first);
 
 }  // namespace unfreed::ebpf

@@ -61,6 +61,17 @@ std::string build_id_of(Elf* elf) {
     return {};
 }
 
+bool is(const std::vector<std::byte>& bytes, std::size_t at, std::uint8_t value) {
+    return std::to_integer<std::uint8_t>(bytes[at]) == value;
+}
+
+// 32 bits, with their sign.
+std::uint64_t distance(const std::vector<std::byte>& bytes, std::size_t at) {
+    std::int32_t value = 0;
+    std::memcpy(&value, bytes.data() + at, sizeof value);
+    return static_cast<std::uint64_t>(std::int64_t{value});
+}
+
 // One that serves the whole program, rather than a layer on it or a --pair.
 bool is_malloc(const FoundFunction& found) {
     return found.function.kind < UF_CALL_FREE && !found.function.is_operator && !found.function.wraps;
@@ -127,6 +138,7 @@ void CodeFile::read_elf(const Functions& functions) {
                 if (name == nullptr) continue;
                 const std::string_view text = name;
                 if (text == "__cxa_throw" || text == "_ZSt17__throw_bad_allocv") throws_ = true;
+                if (text == "memset" && symbol.st_shndx != SHN_UNDEF) memset_ = symbol.st_value;
                 if (symbol.st_shndx == SHN_UNDEF || GELF_ST_TYPE(symbol.st_info) != STT_FUNC) continue;
                 if (text == "_ZN2cv15getVersionMajorEv") opencv_version_ = symbol.st_value;
                 if (const Function* const function = functions.find(name)) {
@@ -149,6 +161,8 @@ void CodeFile::read_elf(const Functions& functions) {
             GElf_Sym symbol;
             if (gelf_getrela(data, static_cast<int>(i), &relocation) == nullptr) break;
             const auto type = GELF_R_TYPE(relocation.r_info);
+            if (type == R_X86_64_IRELATIVE && memset_ == static_cast<std::uint64_t>(relocation.r_addend))
+                memset_slots_.push_back(relocation.r_offset);
             if ((type != R_X86_64_JUMP_SLOT && type != R_X86_64_GLOB_DAT && type != R_X86_64_64) ||
                 gelf_getsym(symbol_data, static_cast<int>(GELF_R_SYM(relocation.r_info)), &symbol) ==
                     nullptr) {
@@ -189,8 +203,8 @@ void CodeFile::choose_sites() {
         found.may_throw = found.function.may_throw && throws_ && returns;
         found.probe_offset = *offset + site.offset;
         found.emulated = site.emulated;
-        if (found.probed && found.function.kind == UF_CALL_SIZE && is_malloc(found) &&
-            code.size() == found.size)
+        const bool has_size = found.function.kind == UF_CALL_SIZE || found.function.kind == UF_CALL_PRODUCT;
+        if (found.probed && has_size && is_malloc(found) && code.size() == found.size)
             choose_inside(found, code);
     }
 }
@@ -198,7 +212,12 @@ void CodeFile::choose_sites() {
 // Where the block is known inside of the function. What the code and the unwind table say of the frame there
 // must agree.
 void CodeFile::choose_inside(FoundFunction& found, std::span<const std::byte> code) const {
-    const auto sites = find_block_sites(code);
+    const auto is_memset = [&](std::uint64_t offset) {
+        const auto slot = slot_of_stub(found.address + offset);
+        return slot && std::find(memset_slots_.begin(), memset_slots_.end(), *slot) != memset_slots_.end();
+    };
+    const auto sites = find_block_sites(
+        code, found.function.kind == UF_CALL_PRODUCT ? SizeOf::kProduct : SizeOf::kFirst, is_memset);
     if (!sites) return;
     const auto add = [&](std::uint32_t offset, std::uint32_t depth, uf_call_kind kind, std::uint64_t more,
                          unsigned size) {
@@ -340,33 +359,30 @@ bool CodeFile::starts_goroutine(std::uint64_t return_address) const {
     return target && std::find(go.newproc.begin(), go.newproc.end(), *target) != go.newproc.end();
 }
 
+// A stub of the linkage table, [endbr64] [bnd] jmp *slot(%rip): its slot in the global offset table.
+std::optional<std::uint64_t> CodeFile::slot_of_stub(std::uint64_t address) const {
+    const auto code = bytes_at(address, 16);
+    if (code.size() != 16) return std::nullopt;
+    std::size_t at = is(code, 0, 0xf3) && is(code, 1, 0x0f) && is(code, 2, 0x1e) ? 4 : 0;
+    if (is(code, at, 0xf2)) ++at;
+    if (!is(code, at, 0xff) || !is(code, at + 1, 0x25)) return std::nullopt;
+    return address + at + 6 + distance(code, at + 2);
+}
+
 std::string CodeFile::called_symbol(std::uint64_t return_address) const {
     const auto slot_symbol = [&](std::uint64_t slot) -> std::string {
         const auto found =
             std::lower_bound(import_slots_.begin(), import_slots_.end(), std::pair(slot, std::string()));
         return found != import_slots_.end() && found->first == slot ? found->second : std::string();
     };
-    const auto word = [](const std::vector<std::byte>& bytes, std::size_t at) {
-        std::int32_t value = 0;
-        std::memcpy(&value, bytes.data() + at, sizeof value);
-        return static_cast<std::uint64_t>(std::int64_t{value});
-    };
-    const auto is = [](const std::vector<std::byte>& bytes, std::size_t at, std::uint8_t value) {
-        return std::to_integer<std::uint8_t>(bytes[at]) == value;
-    };
     // call *slot(%rip)
     const auto call = bytes_at(return_address - 6, 6);
     if (call.size() != 6) return {};
-    if (is(call, 0, 0xff) && is(call, 1, 0x15)) return slot_symbol(return_address + word(call, 2));
-    // call stub (or jmp stub); stub: [endbr64] [bnd] jmp *slot(%rip)
+    if (is(call, 0, 0xff) && is(call, 1, 0x15)) return slot_symbol(return_address + distance(call, 2));
+    // call stub, or jmp stub
     if (!is(call, 1, 0xe8) && !is(call, 1, 0xe9)) return {};
-    const std::uint64_t stub = return_address + word(call, 2);
-    const auto code = bytes_at(stub, 16);
-    if (code.size() != 16) return {};
-    std::size_t at = is(code, 0, 0xf3) && is(code, 1, 0x0f) && is(code, 2, 0x1e) ? 4 : 0;
-    if (is(code, at, 0xf2)) ++at;
-    if (!is(code, at, 0xff) || !is(code, at + 1, 0x25)) return {};
-    return slot_symbol(stub + at + 6 + word(code, at + 2));
+    const auto slot = slot_of_stub(return_address + distance(call, 2));
+    return slot ? slot_symbol(*slot) : std::string();
 }
 
 }  // namespace unfreed::ebpf

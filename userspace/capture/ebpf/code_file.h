@@ -83,6 +83,7 @@ class CodeFile {
     std::vector<std::byte> bytes_at(std::uint64_t address, std::size_t count) const;
     void choose_sites();
     bool is_known_opencv() const;
+    std::optional<std::uint64_t> slot_of_stub(std::uint64_t address) const;
     void choose_inside(FoundFunction& found, std::span<const std::byte> code) const;
     bool forwards(const FoundFunction& found, std::span<const std::byte> code) const;
     void choose_operator(FoundFunction& found, std::span<const std::byte> code, bool has_malloc) const;
@@ -93,6 +94,8 @@ class CodeFile {
     std::string build_id_;
     bool is_executable_ = false;
     bool throws_ = false;                          // it names what throws exceptions
+    std::optional<std::uint64_t> memset_;          // address of memset, or of what chooses the best one
+    std::vector<std::uint64_t> memset_slots_;      // GOT slots that lead there
     std::optional<std::uint64_t> opencv_version_;  // address of the function that tells it
     unwind::UnwindTable table_;
     std::vector<FoundFunction> functions_;  // by address

@@ -58,6 +58,10 @@ void note_values(const Decoder& decoder, std::int32_t depth, Instruction& at) {
     const ZydisDecodedInstruction& instruction = decoder.instruction;
     const ZydisDecodedOperand& first = decoder.operands[0];
     const ZydisDecodedOperand& second = decoder.operands[1];
+    if (instruction.mnemonic == ZYDIS_MNEMONIC_MUL && first.size == 64 &&
+        first.type == ZYDIS_OPERAND_TYPE_REGISTER) {
+        at.factor = static_cast<std::int32_t>(Decoder::number(first.reg.value).value_or(kRsp));
+    }
     if (instruction.meta.category == ZYDIS_CATEGORY_CALL) at.writes |= kCallClobbers;
     if (instruction.operand_count_visible == 2 && (first.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)) {
         at.to = location_of(first, depth);
@@ -109,6 +113,7 @@ std::optional<std::vector<Instruction>> flow_graph(std::span<const std::byte> co
         now.calls = category == ZYDIS_CATEGORY_CALL;
         now.returns = category == ZYDIS_CATEGORY_RET;
         now.leaves = jumps && (!target || *target >= code.size());
+        now.target = now.leaves ? target.value_or(0) : 0;
         if (jumps && !target) return std::nullopt;
         const bool goes_on = category != ZYDIS_CATEGORY_UNCOND_BR && !now.returns &&
                              decoder.instruction.mnemonic != ZYDIS_MNEMONIC_UD2 &&

@@ -20,6 +20,7 @@ struct Instruction {
     bool emulated = false;     // a probe on it is cheap (decoder.h)
     bool calls = false;        // and comes back
     bool returns = false;      // ret
+    std::uint64_t target = 0;  // of a jump to code outside: as an offset from the function's first byte
     bool leaves = false;       // to code outside of the function
     std::int32_t next = -1;    // index of the one that follows; -1: none does
     std::int32_t taken = -1;   // and of the one jumped to
@@ -28,6 +29,7 @@ struct Instruction {
     Location from = kNowhere;  // a copy of 64 bits:
     Location to = kNowhere;  // from there to here; without `from`, what is written to here is something else
     Location zeroed = kNowhere;  // the register that is set to 0
+    std::int32_t factor = -1;    // register that rax is multiplied by, the product to rdx and rax
     std::int32_t tested = -1;    // a conditional jump that asks just whether this register is zero
     bool taken_if_zero = false;  // and jumps if it is
 };
