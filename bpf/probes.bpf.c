@@ -1,22 +1,25 @@
 /* The kernel side of the ebpf backend: what runs when a traced process allocates, frees, maps, forks, execs,
  * ends.
  *
- *   inside                                 amidst malloc: the block -> walk -> live table; before, if need
- * be, the size (userspace/capture/ebpf/block_sites.h) allocate (session: entry and return)   where there is
- * no such place: entry: the size   return: the block call_entry, call_return                the same as two
- * probes, where the kernel has no sessions ask                                    entry of a layer on malloc:
- * the size that it was asked for shape                                  entry of what gives a matrix of
- * OpenCV its memory (matrices.h) release                                the block -> out of the live table
- *   unwind                                 exceptions: return addresses put back
- *   sys_enter, sys_exit                    mmap, munmap, mremap, brk: rare, so they are sent as events
- *   on_fork, on_exec, on_exit              processes
+ *   inside                      amidst malloc: the block -> walk -> live table; or before it, the size
+ *                               (userspace/capture/ebpf/block_sites.h)
+ *   allocate                    a session, where there is no such place; entry: the size, return: the block
+ *   call_entry, call_return     the same as two probes, where the kernel has no sessions
+ *   ask                         entry of a layer on malloc: the size that it was asked for
+ *   shape                       entry of what gives a matrix of OpenCV its memory (matrices.h)
+ *   release                     the block -> out of the live table
+ *   unwind                      exceptions: return addresses put back
+ *   sys_enter, sys_exit         mmap, munmap, mremap, brk: rare, so they are sent as events (system_calls.h)
+ *   on_fork, on_exec, on_exit   processes (processes.h)
  *
  * A block is counted once: the function that returns it last wins, since it finds the inner one's entry and
  * takes its place (realloc that calls malloc). Wrappers that may return another address than they got
  * (OpenCV, --pair) silence what they call instead. */
 #include "bpf/live_table.h"
 #include "bpf/matrices.h"
+#include "bpf/processes.h"
 #include "bpf/sampling.h"
+#include "bpf/system_calls.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -335,206 +338,5 @@ int unwind(struct pt_regs* regs) {
     bpf_loop(65, restore_one, &restore, 0);
     uint64_t thread = bpf_get_current_pid_tgid();
     bpf_map_delete_elem(&wrapped, &thread);
-    return 0;
-}
-
-/* --- memory maps: system calls, of all processes; the number is looked at first */
-
-enum { SYS_MMAP = 9, SYS_MPROTECT = 10, SYS_MUNMAP = 11, SYS_BRK = 12, SYS_MREMAP = 25 };
-enum { UF_PROT_EXEC = 4 };
-
-/* The id of the task's process in the PID namespace that unfreed runs in, a container's perhaps. 0: it is not
- * seen from there. */
-static __always_inline uint32_t process_id(const struct task_struct* task) {
-    enum { DEEPEST = 32 };
-    const struct pid* const pid = BPF_CORE_READ(task, group_leader, thread_pid);
-    const uint32_t level = BPF_CORE_READ(pid, level);
-    const char* number = (const char*)pid + bpf_core_field_offset(struct pid, numbers);
-    for (uint32_t i = 0; i <= DEEPEST && i <= level; ++i) {
-        const struct upid* const upid = (const struct upid*)number;
-        if (BPF_CORE_READ(upid, ns, ns.inum) == control.pid_namespace) return BPF_CORE_READ(upid, nr);
-        number += bpf_core_type_size(struct upid);
-    }
-    return 0;
-}
-
-static __always_inline struct uf_slot* current_slot(uint32_t* index) {
-    uint32_t pid = process_id((const struct task_struct*)bpf_get_current_task());
-    const uint32_t* const found = bpf_map_lookup_elem(&pids, &pid);
-    if (!found) return 0;
-    *index = *found;
-    return bpf_map_lookup_elem(&slots, index);
-}
-
-static __always_inline void send_event(struct uf_event* event, uint32_t type, const struct uf_slot* slot,
-                                       uint32_t index) {
-    event->type = type;
-    event->process = slot->process;
-    event->slot = index;
-    event->epoch = control.epoch;
-    if (!event->pid) event->pid = slot->pid;
-    if (bpf_ringbuf_output(&events_ring, event, sizeof *event, 0)) lose(UF_BPF_LOSS_event_ring_full);
-}
-
-/* Code of `file` has just been mapped at [begin, end). `place`: where its code segment begins; `by_offset`:
- * where the file's first byte would lie. Gives how many fresh ranges there are. */
-static __always_inline uint32_t add_fresh(uint32_t slot_index, uint32_t process, struct file* file,
-                                          uint64_t begin, uint64_t end, uint64_t place, int by_offset) {
-    struct uf_fresh* const all = bpf_map_lookup_elem(&fresh, &slot_index);
-    if (!all) return 0;
-    if (all->process != process) {
-        all->process = process;
-        all->count = 0;
-        all->generation = __sync_fetch_and_add(&control.last_generation, 1) + 1;
-    }
-    struct uf_file_key key = {};
-    key.inode = BPF_CORE_READ(file, f_inode, i_ino);
-    key.device = BPF_CORE_READ(file, f_inode, i_sb, s_dev);
-    const struct uf_file* const known = bpf_map_lookup_elem(&files, &key);
-    if (!known || (by_offset && begin - place != (known->offset & ~4095ull))) return all->count;
-    struct uf_range* const range = &all->ranges[all->count & (UF_BPF_FRESH - 1)];
-    range->begin = begin;
-    range->end = end;
-    range->base = place + (by_offset ? known->offset : 0) - known->address + known->table_base;
-    range->table = known->table;
-    range->rows = known->rows;
-    return __sync_fetch_and_add(&all->count, 1) + 1;
-}
-
-static __always_inline struct file* mapped_file(uint32_t descriptor) {
-    struct task_struct* const task = (struct task_struct*)bpf_get_current_task();
-    struct file** const all = BPF_CORE_READ(task, files, fdt, fd);
-    struct file* file = 0;
-    bpf_probe_read_kernel(&file, sizeof file, &all[descriptor]);
-    return file;
-}
-
-SEC("tp_btf/sys_enter")
-int sys_enter(unsigned long long* context) {
-    const struct pt_regs* const regs = (const struct pt_regs*)context[0];
-    const long number = context[1];
-    /* munmap before it happens: once it has, another thread may map the same place, and be heard first. */
-    if (number != SYS_MUNMAP && number != SYS_BRK) return 0;
-    uint32_t index = 0;
-    struct uf_slot* const slot = current_slot(&index);
-    if (!slot || !slot->process) return 0;
-    if (number == SYS_BRK) {
-        struct task_struct* const task = (struct task_struct*)bpf_get_current_task();
-        slot->program_break = BPF_CORE_READ(task, mm, brk);
-        return 0;
-    }
-    struct uf_event event = {.address = regs->di, .length = regs->si};
-    send_event(&event, UF_EVENT_UNMAP, slot, index);
-    return 0;
-}
-
-/* A break that grows is one more mapping, one that shrinks takes from the end. Threads that call brk at once
- * need a lock of their own anyway: it tells them where the break is, not what each of them got. */
-static __always_inline void on_break(const struct pt_regs* regs, uint64_t now, const struct uf_slot* slot,
-                                     uint32_t index) {
-    const uint64_t before = slot->program_break;
-    if (!before || now != regs->di || now == before) return; /* a question, or refused */
-    if (now < before) {
-        struct uf_event shrunk = {.address = now, .length = before - now};
-        send_event(&shrunk, UF_EVENT_UNMAP, slot, index);
-        return;
-    }
-    enum { READABLE_AND_WRITABLE = 3 };
-    struct uf_event grown = {.address = before, .length = now - before, .flags = READABLE_AND_WRITABLE};
-    const struct uf_start at = {{regs->ip, regs->sp, regs->bp}, 0};
-    grown.stack = stack_of(slot, index, UF_FUNCTION_BRK, 0, &at, 0, 0);
-    send_event(&grown, UF_EVENT_MAP, slot, index);
-}
-
-SEC("tp_btf/sys_exit")
-int sys_exit(unsigned long long* context) {
-    const struct pt_regs* const regs = (const struct pt_regs*)context[0];
-    const uint64_t result = context[1];
-    const long number = regs->orig_ax;
-    if (number != SYS_MMAP && number != SYS_MREMAP && number != SYS_MPROTECT && number != SYS_BRK) return 0;
-    if (result > -4096ull) return 0;
-    uint32_t index = 0;
-    const struct uf_slot* const slot = current_slot(&index);
-    if (!slot || !slot->process) return 0;
-    if (number == SYS_BRK) {
-        on_break(regs, result, slot, index);
-        return 0;
-    }
-    struct uf_event event = {.address = result};
-    if (number != SYS_MREMAP && (regs->dx & UF_PROT_EXEC)) {
-        enum { MAP_ANONYMOUS = 0x20 };
-        if (number == SYS_MMAP && !(regs->r10 & MAP_ANONYMOUS)) {
-            event.flags = add_fresh(index, slot->process, mapped_file(regs->r8), result, result + regs->si,
-                                    result - regs->r9, 1);
-        }
-        send_event(&event, UF_EVENT_CODE, slot, index);
-    }
-    if (number == SYS_MPROTECT) {
-        event.address = regs->di;
-        event.length = regs->si;
-        event.flags = regs->dx;
-        send_event(&event, UF_EVENT_PROTECT, slot, index);
-        return 0;
-    }
-    const struct uf_start at = {{regs->ip, regs->sp, regs->bp}, 0};
-    event.stack =
-        stack_of(slot, index, number == SYS_MMAP ? UF_FUNCTION_MMAP : UF_FUNCTION_MREMAP, 0, &at, 0, 0);
-    if (number == SYS_MMAP) {
-        event.length = regs->si;
-        event.flags = regs->dx;
-        send_event(&event, UF_EVENT_MAP, slot, index);
-    } else {
-        event.old_address = regs->di;
-        event.old_length = regs->si;
-        event.length = regs->dx;
-        event.flags = regs->r10;
-        send_event(&event, UF_EVENT_REMAP, slot, index);
-    }
-    return 0;
-}
-
-/* --- processes */
-
-SEC("tp_btf/sched_process_fork")
-int on_fork(unsigned long long* context) {
-    const struct task_struct* const parent = (const struct task_struct*)context[0];
-    const struct task_struct* const child = (const struct task_struct*)context[1];
-    if (parent->tgid == child->tgid) return 0; /* a thread */
-    uint32_t index = 0;
-    const struct uf_slot* const slot = current_slot(&index);
-    if (!slot) return 0;
-    struct uf_event event = {.pid = process_id(child)};
-    send_event(&event, UF_EVENT_FORK, slot, index);
-    return 0;
-}
-
-SEC("tp_btf/sched_process_exec")
-int on_exec(unsigned long long* context) {
-    uint32_t index = 0;
-    struct uf_slot* const slot = current_slot(&index);
-    (void)context;
-    if (!slot) return 0;
-    struct uf_event event = {.stack = slot->process};
-    slot->process = __sync_fetch_and_add(&control.last_process, 1) + 1;
-    struct task_struct* const task = (struct task_struct*)bpf_get_current_task();
-    struct mm_struct* const mm = BPF_CORE_READ(task, mm);
-    const uint64_t code = BPF_CORE_READ(mm, start_code);
-    add_fresh(index, slot->process, BPF_CORE_READ(mm, exe_file), code & ~4095ull, BPF_CORE_READ(mm, end_code),
-              code, 0);
-    send_event(&event, UF_EVENT_EXEC, slot, index);
-    return 0;
-}
-
-SEC("tp_btf/sched_process_exit")
-int on_exit(unsigned long long* context) {
-    const struct task_struct* const task = (const struct task_struct*)context[0];
-    if (task->signal->live.counter) return 0; /* other threads live on */
-    uint32_t index = 0;
-    const struct uf_slot* const slot = current_slot(&index);
-    if (!slot) return 0;
-    uint32_t pid = process_id(task);
-    bpf_map_delete_elem(&pids, &pid);
-    struct uf_event event = {.pid = pid};
-    send_event(&event, UF_EVENT_EXIT, slot, index);
     return 0;
 }
