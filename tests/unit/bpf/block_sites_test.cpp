@@ -38,9 +38,10 @@ pid_t start_stepped(Allocate allocate) {
     ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
     raise(SIGSTOP);
     const auto work = [&] {
-        for (const std::size_t size : {0, 1, 24, 24, 100, 1000, 1500, 5000, 200'000, 24}) {
+        // Sizes that memset clears word by word: `rep stos` is stepped through byte by byte.
+        for (const std::size_t size : {0, 1, 24, 24, 100, 600, 1100, 1300, 200'000, 24}) {
             void* volatile block = allocate(size, 1);
-            void* volatile second = allocate(size + 8, 3);
+            void* volatile second = allocate(size / 2 + 1, 2);
             (void)block, (void)second;
         }
         volatile std::size_t too_much = SIZE_MAX / 4;
