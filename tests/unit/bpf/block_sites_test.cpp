@@ -39,7 +39,7 @@ pid_t start_stepped(Allocate allocate) {
     raise(SIGSTOP);
     const auto work = [&] {
         // Sizes that memset clears word by word: `rep stos` is stepped through byte by byte.
-        for (const std::size_t size : {0, 1, 24, 24, 100, 600, 1100, 1300, 200'000, 24}) {
+        for (const std::size_t size : {0, 1, 24, 24, 100, 600, 1100, 1300, 1 << 26, 24}) {
             void* volatile block = allocate(size, 1);
             void* volatile second = allocate(size / 2 + 1, 2);
             (void)block, (void)second;
