@@ -8,6 +8,7 @@
 #include <cinttypes>
 #include <cstdio>
 #include <fstream>
+#include <utility>
 
 namespace unfreed::ebpf {
 
@@ -46,9 +47,16 @@ Descriptor open_mapped_file(pid_t pid, const CodeMapping& mapping) {
     Descriptor file(open(fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, mapping.begin, mapping.end).c_str(),
                          O_RDONLY | O_CLOEXEC));
     if (file || mapping.path.empty()) return file;
-    file = Descriptor(open(fmt::format("/proc/{}/root{}", pid, mapping.path).c_str(), O_RDONLY | O_CLOEXEC));
-    struct stat status {};
-    if (file && (fstat(file.get(), &status) != 0 || status.st_ino != mapping.file.inode)) file.close();
+    const auto open_same = [&](const std::string& path, bool same_device) {
+        Descriptor found(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        struct stat status {};
+        const bool same = found && fstat(found.get(), &status) == 0 && status.st_ino == mapping.file.inode &&
+                          (!same_device || status.st_dev == mapping.file.device);
+        return same ? std::move(found) : Descriptor();
+    };
+    // Where a file system gives its files other devices than its own, the process's own root still tells.
+    file = open_same(fmt::format("/proc/{}/root{}", pid, mapping.path), false);
+    if (!file) file = open_same(mapping.path, true);  // it has ended meanwhile
     return file;
 }
 

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstring>
 #include <optional>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "userspace/capture/ebpf/attach_target.h"
@@ -85,11 +86,12 @@ class EbpfBackend final : public Backend {
     KernelSide kernel_;
     Processes processes_;
     CallPaths paths_;
-    Totals mapped_;                  // mappings ever made, by stack
-    EndedBlocks ended_blocks_;       // of processes that are no longer in the kernel's tables,
-    Totals ended_totals_;            // and what they ever allocated
-    std::uint32_t clear_at_ = 0;     // second
-    std::vector<uf_event> waiting_;  // mappings whose stack has not come yet
+    Totals mapped_;             // mappings ever made, by stack
+    EndedBlocks ended_blocks_;  // of processes that are no longer in the kernel's tables,
+    Totals ended_totals_;       // and what they ever allocated,
+    std::unordered_map<std::uint64_t, uf_shape> ended_shapes_;  // and for what matrices, by stack
+    std::uint32_t clear_at_ = 0;                                // second
+    std::vector<uf_event> waiting_;                             // mappings whose stack has not come yet
 };
 
 void EbpfBackend::drain_events() {
@@ -127,16 +129,21 @@ void EbpfBackend::clear_tables() {
         image->mappings = {};
         image->shown = {};
     }
-    kernel_.take_blocks([&](std::uint64_t key) { return is_ended[UF_KEY_PROCESS(key)]; },
-                        [&](const uf_block& block) { ended_blocks_.add(block); });
-    kernel_.take_totals(
-        [&](std::uint64_t stack) {
-            const CallPath* const path = paths_.find(stack);
-            return path != nullptr && processes.contains(path->process);
-        },
-        [&](std::uint64_t stack, const uf_totals& totals) {
-            ended_totals_.add(stack, totals.objects, totals.bytes);
-        });
+    const auto is_key = [&](std::uint64_t key) { return is_ended[UF_KEY_PROCESS(key)]; };
+    const auto is_stack = [&](std::uint64_t stack) {
+        const CallPath* const path = paths_.find(stack);
+        return path != nullptr && processes.contains(path->process);
+    };
+    kernel_.take_blocks(is_key, [&](const uf_block& block) { ended_blocks_.add(block); });
+    kernel_.take_open_calls(is_key, [&](const uf_call& call) {
+        if (call.old.size != UF_NO_BLOCK) ended_blocks_.add(call.old);
+    });
+    kernel_.take_totals(is_stack, [&](std::uint64_t stack, const uf_totals& totals) {
+        ended_totals_.add(stack, totals.objects, totals.bytes);
+    });
+    kernel_.take_shapes(is_stack, [&](std::uint64_t stack, const uf_shape& shape) {
+        ended_shapes_.try_emplace(stack, shape);
+    });
 }
 
 void EbpfBackend::on_event(const uf_event& event) {
@@ -282,6 +289,7 @@ Snapshot EbpfBackend::snapshot(bool last) {
     mapped_.for_each([&](std::uint64_t stack, std::uint64_t objects, std::uint64_t bytes) {
         groups.add_mapped(stack, objects, bytes);
     });
+    for (const auto& [stack, shape] : ended_shapes_) groups.add_shape(stack, shape);
     kernel_.for_each_shape(
         [&](std::uint64_t stack, const uf_shape& shape) { groups.add_shape(stack, shape); });
     groups.write(snapshot);

@@ -121,6 +121,19 @@ void for_each_entry(int map, Visit visit) {
     }
 }
 
+// Takes the entries out whose keys are left.
+template <class Value, class IsLeft, class Receive>
+std::vector<std::uint64_t> take_entries(int map, IsLeft is_left, Receive receive) {
+    std::vector<std::uint64_t> left;
+    for_each_entry<std::uint64_t, Value>(map, [&](std::uint64_t key, const Value& value) {
+        if (!is_left(key)) return;
+        receive(key, value);
+        left.push_back(key);
+    });
+    for (const std::uint64_t key : left) bpf_map_delete_elem(map, &key);
+    return left;
+}
+
 }  // namespace
 
 std::string kernel_obstacle() {
@@ -371,29 +384,27 @@ void KernelSide::take_blocks(const std::function<bool(std::uint64_t)>& is_left,
         }
     }
     const Mapping<std::uint32_t> overflows(bpf_map__fd(programs_->maps.overflows), UF_BPF_LINES);
-    const int live = bpf_map__fd(programs_->maps.live);
-    std::vector<std::uint64_t> left;
-    for_each_entry<std::uint64_t, uf_block>(live, [&](std::uint64_t key, const uf_block& block) {
-        if (!is_left(key)) return;
-        receive(block);
-        left.push_back(key);
-    });
-    for (const std::uint64_t key : left) {
-        bpf_map_delete_elem(live, &key);
+    const auto receive_block = [&](std::uint64_t, const uf_block& block) { receive(block); };
+    for (const std::uint64_t key :
+         take_entries<uf_block>(bpf_map__fd(programs_->maps.live), is_left, receive_block)) {
         __atomic_fetch_sub(&overflows.values()[UF_LINE_OF(key)], 1, __ATOMIC_RELAXED);
     }
 }
 
 void KernelSide::take_totals(const std::function<bool(std::uint64_t)>& is_left,
                              const std::function<void(std::uint64_t, const uf_totals&)>& receive) const {
-    std::vector<std::uint64_t> left;
-    const int map = bpf_map__fd(programs_->maps.totals);
-    for_each_entry<std::uint64_t, uf_totals>(map, [&](std::uint64_t stack, const uf_totals& totals) {
-        if (!is_left(stack)) return;
-        receive(stack, totals);
-        left.push_back(stack);
-    });
-    for (const std::uint64_t stack : left) bpf_map_delete_elem(map, &stack);
+    take_entries<uf_totals>(bpf_map__fd(programs_->maps.totals), is_left, receive);
+}
+
+void KernelSide::take_open_calls(const std::function<bool(std::uint64_t)>& is_left,
+                                 const std::function<void(const uf_call&)>& receive) const {
+    take_entries<uf_call>(bpf_map__fd(programs_->maps.calls), is_left,
+                          [&](std::uint64_t, const uf_call& call) { receive(call); });
+}
+
+void KernelSide::take_shapes(const std::function<bool(std::uint64_t)>& is_left,
+                             const std::function<void(std::uint64_t, const uf_shape&)>& receive) const {
+    take_entries<uf_shape>(bpf_map__fd(programs_->maps.shapes), is_left, receive);
 }
 
 void KernelSide::for_each_block(const std::function<void(std::uint64_t, const uf_block&)>& visit) const {

@@ -76,6 +76,10 @@ class KernelSide {
                      const std::function<void(const uf_block&)>& receive) const;
     void take_totals(const std::function<bool(std::uint64_t stack)>& is_left,
                      const std::function<void(std::uint64_t stack, const uf_totals&)>& receive) const;
+    void take_open_calls(const std::function<bool(std::uint64_t key)>& is_left,
+                         const std::function<void(const uf_call&)>& receive) const;
+    void take_shapes(const std::function<bool(std::uint64_t stack)>& is_left,
+                     const std::function<void(std::uint64_t stack, const uf_shape&)>& receive) const;
 
     // Copies of the tables as they are now.
     void for_each_block(const std::function<void(std::uint64_t key, const uf_block&)>& visit) const;
