@@ -7,7 +7,7 @@
 #include "bpf/walk_in_kernel.h"
 
 enum { SYS_MMAP = 9, SYS_MPROTECT = 10, SYS_MUNMAP = 11, SYS_BRK = 12, SYS_MREMAP = 25 };
-enum { UF_PROT_EXEC = 4 };
+enum { UF_PROT_EXEC = 4, UF_MREMAP_DONTUNMAP = 4 };
 
 static __always_inline struct file* mapped_file(uint32_t descriptor) {
     struct task_struct* const task = (struct task_struct*)bpf_get_current_task();
@@ -21,8 +21,9 @@ SEC("tp_btf/sys_enter")
 int sys_enter(unsigned long long* context) {
     const struct pt_regs* const regs = (const struct pt_regs*)context[0];
     const long number = context[1];
-    /* munmap before it happens: once it has, another thread may map the same place, and be heard first. */
-    if (number != SYS_MUNMAP && number != SYS_BRK) return 0;
+    /* What takes a mapping away, before it happens: once it has, another thread may map the same place, and
+     * be heard first. */
+    if (number != SYS_MUNMAP && number != SYS_BRK && number != SYS_MREMAP) return 0;
     uint32_t index = 0;
     struct uf_slot* const slot = current_slot(&index);
     if (!slot || !slot->process) return 0;
@@ -31,8 +32,12 @@ int sys_enter(unsigned long long* context) {
         slot->program_break = BPF_CORE_READ(task, mm, brk);
         return 0;
     }
-    struct uf_event event = {.address = regs->di, .length = regs->si};
-    send_event(&event, UF_EVENT_UNMAP, slot, index);
+    struct uf_event event = {.address = regs->di, .length = regs->si, .thread = bpf_get_current_pid_tgid()};
+    if ((event.address & 4095) || !event.length) return 0; /* refused; of mremap's, 0 bytes are a copy */
+    if (number == SYS_MUNMAP)
+        send_event(&event, UF_EVENT_UNMAP, slot, index);
+    else if (!(regs->r10 & UF_MREMAP_DONTUNMAP))
+        send_event(&event, UF_EVENT_MOVE, slot, index);
     return 0;
 }
 
@@ -60,10 +65,16 @@ int sys_exit(unsigned long long* context) {
     const uint64_t result = context[1];
     const long number = regs->orig_ax;
     if (number != SYS_MMAP && number != SYS_MREMAP && number != SYS_MPROTECT && number != SYS_BRK) return 0;
-    if (result > -4096ull) return 0;
+    const int failed = result > -4096ull;
+    if (failed && number != SYS_MREMAP) return 0;
     uint32_t index = 0;
     const struct uf_slot* const slot = current_slot(&index);
     if (!slot || !slot->process) return 0;
+    if (failed) {
+        struct uf_event stays = {.thread = bpf_get_current_pid_tgid()};
+        send_event(&stays, UF_EVENT_STAYS, slot, index);
+        return 0;
+    }
     if (number == SYS_BRK) {
         on_break(regs, result, slot, index);
         return 0;
@@ -92,10 +103,8 @@ int sys_exit(unsigned long long* context) {
         event.flags = regs->dx;
         send_event(&event, UF_EVENT_MAP, slot, index);
     } else {
-        event.old_address = regs->di;
-        event.old_length = regs->si;
+        event.thread = bpf_get_current_pid_tgid();
         event.length = regs->dx;
-        event.flags = regs->r10;
         send_event(&event, UF_EVENT_REMAP, slot, index);
     }
     return 0;

@@ -200,6 +200,8 @@ enum uf_event_type {
     UF_EVENT_EXEC = 8,
     UF_EVENT_EXIT = 9,
     UF_EVENT_PROTECT = 10,
+    UF_EVENT_MOVE = 11,  /* mremap is about to take it away, */
+    UF_EVENT_STAYS = 12, /* but failed. Else: UF_EVENT_REMAP */
 };
 
 /* Why a walk ended. */
@@ -250,13 +252,12 @@ struct uf_event {
     uint32_t process;
     uint32_t slot;
     uint32_t pid;     /* fork: the child's; else of the process */
-    uint64_t address; /* map, unmap; remap: the new one */
+    uint64_t address; /* map, unmap, move; remap: the new one */
     uint64_t length;
-    uint64_t old_address; /* remap */
-    uint64_t old_length;
-    uint64_t stack; /* map, remap; exec: the old image's process id */
+    uint64_t thread; /* move, stays, remap: whose call it is */
+    uint64_t stack;  /* map, remap; exec: the old image's process id */
     uint32_t epoch;
-    uint32_t flags; /* map, protect: the protection; code: uf_fresh.count; remap: mremap's flags */
+    uint32_t flags; /* map, protect: the protection; code: uf_fresh.count */
 };
 
 enum uf_bpf_loss {
@@ -289,6 +290,6 @@ static_assert(sizeof(struct uf_line) == 64, "line");
 static_assert(sizeof(struct uf_call) == 40, "call");
 static_assert(sizeof(struct uf_shape) == 144, "shape");
 static_assert(sizeof(struct uf_stack_event) == 24, "stack event");
-static_assert(sizeof(struct uf_event) == 64, "event");
+static_assert(sizeof(struct uf_event) == 56, "event");
 
 #endif

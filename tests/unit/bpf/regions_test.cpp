@@ -82,3 +82,26 @@ TEST_CASE("reserved addresses are no memory until they are opened") {
     regions.protect(kAt + kPage, kPage, true, 7);
     CHECK(sum(regions) == std::pair(1, kPage));
 }
+
+TEST_CASE("what a thread moves is still there until it has, also when another one maps its place meanwhile") {
+    Regions regions;
+    regions.map(kAt, kPage, false, 1, 0);
+    regions.take_off(7, kAt, kPage);
+    regions.map(kAt, 2 * kPage, false, 2, 0);  // heard before the move's end
+    CHECK(sum(regions).second == 3 * kPage);
+    const auto moved = regions.moved(7);
+    REQUIRE(moved);
+    CHECK(moved->size() == 1);
+    CHECK(sum(regions) == std::pair(1, 2 * kPage));
+    CHECK_FALSE(regions.moved(7));
+}
+
+TEST_CASE("a move that fails leaves everything as it was") {
+    Regions regions;
+    regions.map(kAt, 3 * kPage, false, 1, 0);
+    regions.take_off(7, kAt + kPage, kPage);
+    regions.put_back(7);
+    CHECK(sum(regions) == std::pair(1, 3 * kPage));
+    regions.put_back(7);
+    CHECK(sum(regions) == std::pair(1, 3 * kPage));
+}

@@ -174,6 +174,14 @@ void EbpfBackend::on_mapping(const uf_event& event) {
         regions.unmap(event.address, event.length);
         return;
     }
+    if (event.type == UF_EVENT_MOVE) {
+        regions.take_off(event.thread, event.address, event.length);
+        return;
+    }
+    if (event.type == UF_EVENT_STAYS) {
+        regions.put_back(event.thread);
+        return;
+    }
     if (event.type == UF_EVENT_PROTECT) {
         const bool reserves = event.flags == PROT_NONE;
         for (const auto& opened : regions.protect(event.address, event.length, reserves, event.epoch)) {
@@ -184,12 +192,10 @@ void EbpfBackend::on_mapping(const uf_event& event) {
     const CallPath* const path = paths_.find(event.stack);
     bool counted = path != nullptr && path->by_program;
     bool reserved = event.type == UF_EVENT_MAP && event.flags == PROT_NONE;
-    constexpr std::uint32_t kDontUnmap = 4;
-    if (event.type == UF_EVENT_REMAP && event.old_length != 0 && !(event.flags & kDontUnmap)) {
+    if (const auto moved = event.type == UF_EVENT_REMAP ? regions.moved(event.thread) : std::nullopt) {
         // One that was there before we came, or that an allocator made for itself, stays out of the books.
-        const auto gone = regions.unmap(event.old_address, event.old_length);
-        counted = counted && !gone.empty();
-        reserved = !gone.empty() && gone.front().reserved;
+        counted = counted && !moved->empty();
+        reserved = !moved->empty() && moved->begin()->second.reserved;
     }
     if (!counted) {
         regions.unmap(event.address, event.length);

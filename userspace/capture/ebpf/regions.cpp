@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <unordered_set>
+#include <utility>
 
 namespace unfreed::ebpf {
 namespace {
@@ -20,13 +21,23 @@ void Regions::map(std::uint64_t begin, std::uint64_t bytes, bool reserved, std::
         regions_[begin] = {pages_end(begin, bytes), begin + bytes, stack, ++last_block_, epoch, reserved};
 }
 
-std::vector<Regions::Region> Regions::unmap(std::uint64_t begin, std::uint64_t bytes) {
-    std::vector<Region> gone;
-    for (const auto at : cut_out(begin, pages_end(begin, bytes))) {
-        gone.push_back(at->second);
-        regions_.erase(at);
-    }
+Regions::Pieces Regions::unmap(std::uint64_t begin, std::uint64_t bytes) {
+    Pieces gone;
+    for (const auto at : cut_out(begin, pages_end(begin, bytes))) gone.insert(regions_.extract(at));
     return gone;
+}
+
+void Regions::take_off(std::uint64_t thread, std::uint64_t begin, std::uint64_t bytes) {
+    moving_[thread] = unmap(begin, bytes);
+}
+
+std::optional<Regions::Pieces> Regions::moved(std::uint64_t thread) {
+    auto taken = moving_.extract(thread);
+    return taken ? std::optional(std::move(taken.mapped())) : std::nullopt;
+}
+
+void Regions::put_back(std::uint64_t thread) {
+    if (auto taken = moved(thread)) regions_.merge(*taken);
 }
 
 std::vector<Regions::Opened> Regions::protect(std::uint64_t begin, std::uint64_t bytes, bool reserved,
@@ -73,10 +84,14 @@ std::uint64_t Regions::bytes_of(const std::pair<const std::uint64_t, Region>& re
 
 void Regions::for_each(const Visit& visit) const {
     std::unordered_set<std::uint64_t> seen;
-    for (const auto& [begin, region] : regions_) {
-        if (!region.reserved)
-            visit(begin, region, bytes_of({begin, region}), seen.insert(region.block).second ? 1 : 0);
-    }
+    const auto visit_all = [&](const Pieces& pieces) {
+        for (const auto& [begin, region] : pieces) {
+            if (!region.reserved)
+                visit(begin, region, bytes_of({begin, region}), seen.insert(region.block).second ? 1 : 0);
+        }
+    };
+    visit_all(regions_);
+    for (const auto& [thread, pieces] : moving_) visit_all(pieces);
 }
 
 }  // namespace unfreed::ebpf

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <vector>
 
 namespace unfreed::ebpf {
@@ -18,11 +19,19 @@ class Regions {
         bool reserved = false;  // no access: addresses, not memory
     };
 
+    using Pieces = std::map<std::uint64_t, Region>;  // by first address; they do not overlap
+
     // The program mapped `bytes` at `begin`, in place of what was there.
     void map(std::uint64_t begin, std::uint64_t bytes, bool reserved, std::uint64_t stack,
              std::uint32_t epoch);
-    // The pieces that were known and are gone, as they lay.
-    std::vector<Region> unmap(std::uint64_t begin, std::uint64_t bytes);
+    // The pieces that were known and are gone.
+    Pieces unmap(std::uint64_t begin, std::uint64_t bytes);
+    // mremap, in three events, since another thread may map the old place before the call is heard to have
+    // returned: what the thread is about to move; that it has (nothing: it moves none, but copies); or could
+    // not.
+    void take_off(std::uint64_t thread, std::uint64_t begin, std::uint64_t bytes);
+    std::optional<Pieces> moved(std::uint64_t thread);
+    void put_back(std::uint64_t thread);
     // mprotect: what was reserved is opened, or the other way round. Gives what became memory.
     struct Opened {
         std::uint64_t stack;
@@ -37,13 +46,14 @@ class Regions {
     void for_each(const Visit& visit) const;
 
   private:
-    using Place = std::map<std::uint64_t, Region>::iterator;
+    using Place = Pieces::iterator;
     std::vector<Place> cut_out(std::uint64_t begin, std::uint64_t end);
     void split(std::uint64_t address);
     static std::uint64_t bytes_of(const std::pair<const std::uint64_t, Region>& region);
 
     std::uint64_t last_block_ = 0;
-    std::map<std::uint64_t, Region> regions_;  // by first address; they do not overlap
+    Pieces regions_;
+    std::map<std::uint64_t, Pieces> moving_;  // by thread; still the program's
 };
 
 }  // namespace unfreed::ebpf
