@@ -72,11 +72,12 @@ std::uint64_t value(const user_regs_struct& registers, unsigned number) {
 void pass(const BlockSites& sites, std::uint64_t entry, const user_regs_struct& registers, Call& call) {
     const std::uint64_t offset = registers.rip - entry;
     for (const SizeSite& site : sites.sizes) {
-        if (site.offset == offset && registers.rsp + site.depth == call.sp)
+        if (site.place.offset == offset && registers.rsp + site.place.depth == call.sp)
             call.told = value(registers, site.size);
     }
     for (const BlockSite& site : sites.blocks) {
-        if (site.offset != offset || registers.rsp + site.depth != call.sp || registers.rax == 0) continue;
+        if (site.place.offset != offset || registers.rsp + site.place.depth != call.sp || registers.rax == 0)
+            continue;
         call.blocks.emplace_back(registers.rax, site.size ? value(registers, *site.size) : call.told);
     }
 }
@@ -165,7 +166,7 @@ TEST_CASE("what memset is given last is what it returns") {
         find_block_sites(bytes, SizeOf::kFirst, [](std::uint64_t offset) { return offset == 0x114; });
     REQUIRE(sites);
     REQUIRE(sites->blocks.size() == 1);
-    CHECK(sites->blocks[0].offset == 9);
+    CHECK(sites->blocks[0].place.offset == 9);
 }
 
 TEST_CASE("a block is known once nothing else can be returned") {
@@ -173,11 +174,11 @@ TEST_CASE("a block is known once nothing else can be returned") {
     const auto sites = find({0x53, 0xe8, 0, 1, 0, 0, 0x48, 0x85, 0xc0, 0x74, 0x02, 0x5b, 0xc3, 0x5b, 0xc3});
     REQUIRE(sites);
     REQUIRE(sites->blocks.size() == 1);
-    CHECK(sites->blocks[0].offset == 9);
-    CHECK(sites->blocks[0].depth == 8);
+    CHECK(sites->blocks[0].place.offset == 9);
+    CHECK(sites->blocks[0].place.depth == 8);
     CHECK_FALSE(sites->blocks[0].size);
     REQUIRE(sites->sizes.size() == 1);
-    CHECK(sites->sizes[0].offset == 1);
+    CHECK(sites->sizes[0].place.offset == 1);
     CHECK(sites->sizes[0].size == 7);
 }
 
@@ -189,6 +190,17 @@ TEST_CASE("a size that is kept in another register is found there") {
     REQUIRE(sites->blocks.size() == 1);
     CHECK(sites->blocks[0].size == 3u);
     CHECK(sites->sizes.empty());
+}
+
+TEST_CASE("the caller's rbp is found where it was pushed, or in rbp") {
+    // push %rbx; push %rbp; mov %rsp,%rbp; call; test %rax,%rax; je; [je:] pop %rbp; pop %rbx; ret
+    const auto pushed =
+        find({0x53, 0x55, 0x48, 0x89, 0xe5, 0xe8, 0, 1, 0, 0, 0x48, 0x85, 0xc0, 0x74, 0, 0x5d, 0x5b, 0xc3});
+    REQUIRE(pushed);
+    CHECK(pushed->blocks[0].place.rbp == 3);
+    const auto kept = find({0x53, 0xe8, 0, 1, 0, 0, 0x48, 0x85, 0xc0, 0x74, 0, 0x5b, 0xc3});
+    REQUIRE(kept);
+    CHECK(kept->blocks[0].place.rbp == 0);
 }
 
 TEST_CASE("a block that may be given back before the return is none: null is returned instead") {
@@ -219,4 +231,14 @@ TEST_CASE("no code, or what is none, has no sites") {
     CHECK_FALSE(find({}));
     CHECK_FALSE(find({0x06}));
     CHECK_FALSE(find({0x53, 0xe8, 0}));  // ends amidst
+}
+
+TEST_CASE("a null that comes by another register is a null: Chromium's operator new") {
+    // push %rbx; call; test; jne have; xor %ebx,%ebx; jmp out; have: mov %rax,%rbx; out: mov %rbx,%rax; pop;
+    // ret
+    const auto sites = find({0x53, 0xe8, 0, 1,    0,    0,    0x48, 0x85, 0xc0, 0x75, 4,   0x31,
+                             0xdb, 0xeb, 3, 0x48, 0x89, 0xc3, 0x48, 0x89, 0xd8, 0x5b, 0xc3});
+    REQUIRE(sites);
+    REQUIRE(sites->blocks.size() == 1);
+    CHECK(sites->blocks[0].place.offset == 9);
 }

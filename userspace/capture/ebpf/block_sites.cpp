@@ -1,7 +1,7 @@
 #include "userspace/capture/ebpf/block_sites.h"
 
 #include <algorithm>
-#include <array>
+#include <set>
 #include <utility>
 
 #include "userspace/capture/ebpf/decoder.h"
@@ -37,6 +37,7 @@ struct Known {
     std::uint16_t first = 0xffff;
     std::uint16_t second = 0xffff;
     std::uint16_t product = 0xffff;
+    std::uint16_t rbp = 0xffff;  // what it was at the entry
     bool operator==(const Known&) const = default;
 };
 
@@ -48,7 +49,8 @@ std::uint16_t moved(std::uint16_t before, const Instruction& at) {
 }
 
 Known known_after(const Known& before, const Instruction& at) {
-    Known after{moved(before.first, at), moved(before.second, at), moved(before.product, at)};
+    Known after{moved(before.first, at), moved(before.second, at), moved(before.product, at),
+                moved(before.rbp, at)};
     const auto holds = [](std::uint16_t registers, std::int32_t number) { return registers >> number & 1; };
     if (at.factor >= 0 && ((holds(before.first, kRax) && holds(before.second, at.factor)) ||
                            (holds(before.second, kRax) && holds(before.first, at.factor)))) {
@@ -119,7 +121,7 @@ class Analysis {
     // Before each instruction: which registers hold the arguments on every way there.
     void find_arguments() {
         known_.assign(graph_.size(), {});
-        known_[0] = {1u << kRdi, 1u << kRsi, 0};
+        known_[0] = {1u << kRdi, 1u << kRsi, 0, 1u << kRbp};
         for (bool changed = true; changed;) {
             changed = false;
             for (std::size_t i = 0; i < graph_.size(); ++i) {
@@ -129,7 +131,8 @@ class Analysis {
                     Known& there = known_[index(next)];
                     const Known met{static_cast<std::uint16_t>(there.first & after.first),
                                     static_cast<std::uint16_t>(there.second & after.second),
-                                    static_cast<std::uint16_t>(there.product & after.product)};
+                                    static_cast<std::uint16_t>(there.product & after.product),
+                                    static_cast<std::uint16_t>(there.rbp & after.rbp)};
                     changed = changed || met != there;
                     there = met;
                 }
@@ -137,37 +140,44 @@ class Analysis {
         }
     }
 
+    // The registers that are null after the instruction, of those that are before it.
+    static std::uint16_t null_after(std::uint16_t null, const Instruction& at) {
+        auto after = moved(null, at);
+        if (at.zeroed != kNowhere) after |= static_cast<std::uint16_t>(1u << at.zeroed);
+        return after;
+    }
+
     // The first allowed instruction on each way from the entry to a return of a block; nothing: on some way
     // there is none.
     std::optional<std::vector<std::size_t>> first_on_every_way(const std::vector<bool>& allowed) const {
         std::vector<std::size_t> chosen;
-        std::vector<std::array<bool, 2>> seen(graph_.size());
-        std::vector<std::pair<std::int32_t, bool>> open{{0, false}};  // and: is rax known to be null?
+        std::set<std::pair<std::int32_t, std::uint16_t>> seen;
+        std::vector<std::pair<std::int32_t, std::uint16_t>> open{{0, 0}};  // and: registers known to be null
         while (!open.empty()) {
-            const auto [at_index, null] = open.back();
+            const auto way = open.back();
+            const auto [at_index, null] = way;
             open.pop_back();
-            if (at_index < 0 || std::exchange(seen[index(at_index)][null], true)) continue;
+            if (at_index < 0 || !seen.insert(way).second) continue;
             const Instruction& at = graph_[index(at_index)];
-            const bool tests_rax = at.tested == static_cast<std::int32_t>(kRax);
-            if (null && tests_rax) {
-                open.emplace_back(if_null(at), true);
-                continue;
-            }
-            if (!null && allowed[index(at_index)]) {
+            const bool block_is_null = null >> kRax & 1;
+            const auto tested = static_cast<std::uint16_t>(at.tested < 0 ? 0 : 1u << at.tested);
+            if (!block_is_null && allowed[index(at_index)]) {
                 chosen.push_back(index(at_index));
-                if (tests_rax) open.emplace_back(if_null(at), true);
+                if (at.tested == static_cast<std::int32_t>(kRax))
+                    open.emplace_back(if_null(at), null | tested);
                 continue;
             }
-            if (at.leaves || (at.returns && !null)) return std::nullopt;
-            const bool null_after = writes(at, kRax) ? at.zeroed == static_cast<Location>(kRax) : null;
-            if (tests_rax) {
-                open.emplace_back(if_block(at), false);
-                open.emplace_back(if_null(at), true);
+            if (at.leaves || (at.returns && !block_is_null)) return std::nullopt;
+            if (tested != 0) {
+                open.emplace_back(if_null(at), null | tested);
+                if (!(null & tested)) open.emplace_back(if_block(at), null);
                 continue;
             }
-            open.emplace_back(at.next, null_after);
-            open.emplace_back(at.taken, null_after);
+            open.emplace_back(at.next, null_after(null, at));
+            open.emplace_back(at.taken, null_after(null, at));
         }
+        std::sort(chosen.begin(), chosen.end());
+        chosen.erase(std::unique(chosen.begin(), chosen.end()), chosen.end());
         return chosen;
     }
 
@@ -194,25 +204,35 @@ class Analysis {
 
     std::optional<BlockSites> describe(const std::vector<std::size_t>& chosen) const {
         BlockSites sites;
+        std::set<std::size_t> told;
         for (const std::size_t site : chosen) {
-            BlockSite block;
-            block.offset = graph_[site].offset;
-            block.depth = static_cast<std::uint32_t>(graph_[site].depth);
-            block.size = size_at(site);
-            if (!block.size) {
-                const auto told = nearest_with_size(site);
-                if (!told) return std::nullopt;
-                const Instruction& at = graph_[*told];
-                sites.sizes.push_back({at.offset, static_cast<std::uint32_t>(at.depth), *size_at(*told)});
-            }
-            sites.blocks.push_back(block);
+            const auto place = place_at(site);
+            const auto size = size_at(site);
+            const auto nearest = size ? std::nullopt : nearest_with_size(site);
+            if (!place || (!size && !nearest)) return std::nullopt;
+            sites.blocks.push_back({*place, size});
+            if (nearest) told.insert(*nearest);
         }
-        const auto by_offset = [](const SizeSite& a, const SizeSite& b) { return a.offset < b.offset; };
-        std::sort(sites.sizes.begin(), sites.sizes.end(), by_offset);
-        const auto same = [](const SizeSite& a, const SizeSite& b) { return a.offset == b.offset; };
-        sites.sizes.erase(std::unique(sites.sizes.begin(), sites.sizes.end(), same), sites.sizes.end());
+        for (const std::size_t site : told) {
+            const auto place = place_at(site);
+            if (!place) return std::nullopt;
+            sites.sizes.push_back({*place, *size_at(site)});
+        }
         if (sites.blocks.empty()) return std::nullopt;
         return sites;
+    }
+
+    std::optional<Place> place_at(std::size_t at) const {
+        const auto place = [&](std::int32_t rbp) {
+            return Place{graph_[at].offset, static_cast<std::uint32_t>(graph_[at].depth),
+                         static_cast<std::uint32_t>(rbp)};
+        };
+        if (known_[at].rbp >> kRbp & 1) return place(0);
+        for (std::size_t i = 0; i < graph_.size(); ++i) {
+            if (graph_[i].pushes_rbp && (known_[i].rbp >> kRbp & 1) && is_on_every_way(i, at))
+                return place(graph_[i].depth / 8 + 2);
+        }
+        return std::nullopt;
     }
 
     std::optional<unsigned> size_at(std::size_t at) const {

@@ -16,14 +16,18 @@
 
 namespace unfreed::ebpf {
 
+// A place, and how to find the caller's frame from there.
+struct Place {
+    std::uint32_t offset = 0;  // from the function's first byte
+    std::uint32_t depth = 0;   // bytes on the stack since the entry
+    std::uint32_t rbp = 0;     // words below the CFA where the caller's rbp is; 0: in rbp
+};
 struct BlockSite {
-    std::uint32_t offset = 0;      // from the function's first byte
-    std::uint32_t depth = 0;       // bytes on the stack there since the entry
+    Place place;
     std::optional<unsigned> size;  // register that holds the size; nothing: a SizeSite told it
 };
 struct SizeSite {
-    std::uint32_t offset = 0;
-    std::uint32_t depth = 0;
+    Place place;
     unsigned size = 0;
 };
 

@@ -204,13 +204,14 @@ void CodeFile::choose_sites() {
         found.probe_offset = *offset + site.offset;
         found.emulated = site.emulated;
         const bool has_size = found.function.kind == UF_CALL_SIZE || found.function.kind == UF_CALL_PRODUCT;
-        if (found.probed && has_size && is_malloc(found) && code.size() == found.size)
+        if (found.probed && has_size && !found.function.wraps && code.size() == found.size)
             choose_inside(found, code);
+        if (!found.inside.empty()) found.may_throw = false;  // what it may, since its return is not probed
     }
 }
 
-// Where the block is known inside of the function. What the code and the unwind table say of the frame there
-// must agree.
+// Where the block is known inside of the function. What the code says of the frame there, and the unwind
+// table if it does, must agree.
 void CodeFile::choose_inside(FoundFunction& found, std::span<const std::byte> code) const {
     const auto is_memset = [&](std::uint64_t offset) {
         const auto slot = slot_of_stub(found.address + offset);
@@ -219,27 +220,27 @@ void CodeFile::choose_inside(FoundFunction& found, std::span<const std::byte> co
     const auto sites = find_block_sites(
         code, found.function.kind == UF_CALL_PRODUCT ? SizeOf::kProduct : SizeOf::kFirst, is_memset);
     if (!sites) return;
-    const auto add = [&](std::uint32_t offset, std::uint32_t depth, uf_call_kind kind, std::uint64_t more,
-                         unsigned size) {
-        const uf_rule rule = unwind::rule_at(table_, found.address + offset);
-        const auto cfa = static_cast<std::uint32_t>(rule.cfa);
-        const int rbp = rule.kind >> 4 == UF_RBP_AT_CFA ? -rule.rbp : 0;
-        if ((rule.kind & 0x0f) != UF_CFA_RSP || cfa * 8 != depth + 8 || cfa > 0xff || rbp < 0 ||
-            rbp > UF_INSIDE_RBP_WORDS || rule.kind >> 4 > UF_RBP_AT_CFA) {
-            return false;
-        }
+    const auto add = [&](const Place& place, uf_call_kind kind, std::uint64_t more, unsigned size) {
+        const uf_rule rule = unwind::rule_at(table_, found.address + place.offset);
+        const std::uint32_t cfa = place.depth / 8 + 1;
+        const std::uint32_t rbp = rule.kind >> 4 == UF_RBP_AT_CFA ? static_cast<std::uint32_t>(-rule.rbp) : 0;
+        const int by = rule.kind & 0x0f;
+        const bool agrees = by == UF_CFA_RSP   ? rule.cfa == static_cast<int>(cfa) && rbp == place.rbp
+                            : by == UF_CFA_RBP ? rule.cfa == 2 && rbp == 2 && place.rbp == 2
+                                               : by == UF_CFA_NO_ROW;
+        if (!agrees || cfa > 0xff || place.rbp > UF_INSIDE_RBP_WORDS) return false;
         found.inside.push_back(
-            {*file_offset(found.address) + offset,
-             UF_COOKIE(0, 0, kind) | UF_COOKIE_INSIDE(cfa, rbp, kPlaceInRegisters[size]) | more});
+            {*file_offset(found.address) + place.offset,
+             UF_COOKIE(0, 0, kind) | UF_COOKIE_INSIDE(cfa, place.rbp, kPlaceInRegisters[size]) | more});
         return true;
     };
     bool agree = true;
     for (const BlockSite& site : sites->blocks) {
-        agree = agree && add(site.offset, site.depth, UF_CALL_BLOCK_KNOWN,
-                             site.size ? 0 : UF_COOKIE_SIZE_TOLD, site.size.value_or(0));
+        agree = agree && add(site.place, UF_CALL_BLOCK_KNOWN, site.size ? 0 : UF_COOKIE_SIZE_TOLD,
+                             site.size.value_or(0));
     }
     for (const SizeSite& site : sites->sizes)
-        agree = agree && add(site.offset, site.depth, UF_CALL_SIZE_KNOWN, 0, site.size);
+        agree = agree && add(site.place, UF_CALL_SIZE_KNOWN, 0, site.size);
     if (!agree) found.inside.clear();
 }
 

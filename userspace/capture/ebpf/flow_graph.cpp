@@ -62,6 +62,8 @@ void note_values(const Decoder& decoder, std::int32_t depth, Instruction& at) {
         first.type == ZYDIS_OPERAND_TYPE_REGISTER) {
         at.factor = static_cast<std::int32_t>(Decoder::number(first.reg.value).value_or(kRsp));
     }
+    at.pushes_rbp = instruction.mnemonic == ZYDIS_MNEMONIC_PUSH &&
+                    first.type == ZYDIS_OPERAND_TYPE_REGISTER && first.reg.value == ZYDIS_REGISTER_RBP;
     if (instruction.meta.category == ZYDIS_CATEGORY_CALL) at.writes |= kCallClobbers;
     if (instruction.operand_count_visible == 2 && (first.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)) {
         at.to = location_of(first, depth);

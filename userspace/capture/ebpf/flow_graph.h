@@ -29,6 +29,7 @@ struct Instruction {
     Location from = kNowhere;  // a copy of 64 bits:
     Location to = kNowhere;  // from there to here; without `from`, what is written to here is something else
     Location zeroed = kNowhere;  // the register that is set to 0
+    bool pushes_rbp = false;
     std::int32_t factor = -1;    // register that rax is multiplied by, the product to rdx and rax
     std::int32_t tested = -1;    // a conditional jump that asks just whether this register is zero
     bool taken_if_zero = false;  // and jumps if it is
