@@ -140,7 +140,7 @@ struct {
     __type(value, struct uf_totals);
 } totals SEC(".maps");
 
-/* Calls that have not returned yet, by UF_LIVE_KEY(stack pointer at entry, process). */
+/* Calls that have not returned yet, by stack pointer at entry, process and function (open_call_key). */
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(map_flags, BPF_F_NO_PREALLOC);

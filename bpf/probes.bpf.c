@@ -87,9 +87,18 @@ static __always_inline int is_silenced(uint32_t slot_index, uint64_t sp) {
     return 0;
 }
 
-static __always_inline uint64_t call_key(uint32_t slot_index, uint64_t sp) {
+static __always_inline uint32_t process_of(uint32_t slot_index) {
     const struct uf_slot* const slot = bpf_map_lookup_elem(&slots, &slot_index);
-    return UF_LIVE_KEY(sp, slot ? slot->process : 0);
+    return slot ? slot->process : 0;
+}
+
+static __always_inline uint64_t block_key(uint32_t slot_index, uint64_t address) {
+    return UF_LIVE_KEY(address, process_of(slot_index));
+}
+
+/* Key of an open call. By function too: one that jumps to another (pvalloc to memalign) leaves it its sp. */
+static __always_inline uint64_t open_call_key(uint64_t cookie, uint64_t sp) {
+    return uf_mix(block_key(cookie_slot(cookie), sp), cookie_function(cookie));
 }
 
 enum { IGNORE = 1 }; /* session: no return probe for this call */
@@ -111,17 +120,17 @@ static __always_inline int on_call(struct pt_regs* regs, uint64_t cookie, uint64
     } else if (kind == UF_CALL_SIZE_SECOND) {
         *word = regs->si;
     } else {
-        struct uf_call call = {.old = {.size = UF_NO_BLOCK}};
+        struct uf_call call = {.process = process_of(slot_index), .old = {.size = UF_NO_BLOCK}};
         call.argument = regs->di;
         call.size = kind == UF_CALL_RESIZE ? regs->si : kind == UF_CALL_OUT ? regs->dx : regs->si * regs->dx;
-        const uint64_t block_key = call_key(slot_index, call.argument);
+        const uint64_t old_key = block_key(slot_index, call.argument);
         /* Taken out before the allocator can give the address to another thread; put back when it fails. */
-        const int taken = kind != UF_CALL_OUT && call.argument && take_block(block_key, &call.old);
+        const int taken = kind != UF_CALL_OUT && call.argument && take_block(old_key, &call.old);
         if (!taken) call.old.size = UF_NO_BLOCK;
-        uint64_t key = call_key(slot_index, regs->sp);
+        uint64_t key = open_call_key(cookie, regs->sp);
         if (bpf_map_update_elem(&calls, &key, &call, BPF_ANY)) {
             lose(UF_BPF_LOSS_call_full);
-            if (taken) put_block(block_key, &call.old);
+            if (taken) put_block(old_key, &call.old);
             return IGNORE;
         }
         *word = 0;
@@ -158,7 +167,7 @@ static __always_inline void on_return(struct pt_regs* regs, uint64_t cookie, uin
         bpf_map_delete_elem(&wrapped, &thread);
     }
     if (kind == UF_CALL_RESIZE || kind == UF_CALL_RESIZE_PRODUCT || kind == UF_CALL_OUT) {
-        uint64_t key = call_key(slot_index, regs->sp - 8);
+        uint64_t key = open_call_key(cookie, regs->sp - 8);
         const struct uf_call* const found = bpf_map_lookup_elem(&calls, &key);
         if (!found) return;
         const struct uf_call call = *found;
@@ -168,7 +177,7 @@ static __always_inline void on_return(struct pt_regs* regs, uint64_t cookie, uin
             if ((uint32_t)regs->ax) return; /* an error number */
             if (bpf_probe_read_user(&address, sizeof address, (void*)call.argument)) return;
         } else if (!address && call.old.size != UF_NO_BLOCK && (size || !call.argument)) {
-            put_block(call_key(slot_index, call.argument), &call.old);
+            put_block(block_key(slot_index, call.argument), &call.old);
         }
     }
     if (!address) return;
@@ -250,8 +259,9 @@ int call_entry(struct pt_regs* regs) {
     uint64_t word = 0;
     if (on_call(regs, cookie, &word)) return 0;
     if (cookie_kind(cookie) > UF_CALL_SIZE_SECOND) return 0;
-    uint64_t key = call_key(cookie_slot(cookie), regs->sp);
-    const struct uf_call call = {.size = word, .old = {.size = UF_NO_BLOCK}};
+    uint64_t key = open_call_key(cookie, regs->sp);
+    const struct uf_call call = {
+        .size = word, .process = process_of(cookie_slot(cookie)), .old = {.size = UF_NO_BLOCK}};
     if (bpf_map_update_elem(&calls, &key, &call, BPF_ANY)) lose(UF_BPF_LOSS_call_full);
     return 0;
 }
@@ -261,7 +271,7 @@ int call_return(struct pt_regs* regs) {
     const uint64_t cookie = bpf_get_attach_cookie(regs);
     uint64_t word = 0;
     if (cookie_kind(cookie) <= UF_CALL_SIZE_SECOND) {
-        uint64_t key = call_key(cookie_slot(cookie), regs->sp - 8);
+        uint64_t key = open_call_key(cookie, regs->sp - 8);
         const struct uf_call* const call = bpf_map_lookup_elem(&calls, &key);
         if (!call) return 0;
         word = call->size;
@@ -302,7 +312,7 @@ int release(struct pt_regs* regs) {
     const uint64_t address = regs->di;
     if (!address) return 0;
     /* Not there: allocated before we came, or not sampled. */
-    drop_block(call_key(cookie_slot(bpf_get_attach_cookie(regs)), address));
+    drop_block(block_key(cookie_slot(bpf_get_attach_cookie(regs)), address));
     return 0;
 }
 

@@ -146,10 +146,11 @@ struct uf_totals {
     uint64_t bytes;
 };
 
-/* An open call of a function whose arguments do not fit into a word, by its stack slot and process. */
+/* An open call of a function whose arguments do not fit into a word. */
 struct uf_call {
     uint64_t argument; /* where the block is to be stored; or the old block */
     uint64_t size;
+    uint64_t process;
     struct uf_block old; /* the old block, taken out of the live table; size UF_NO_BLOCK: it was not there */
 };
 #define UF_NO_BLOCK UINT64_MAX
@@ -287,7 +288,7 @@ static_assert(sizeof(struct uf_code) == 24, "code");
 static_assert(sizeof(struct uf_range) == 32, "range");
 static_assert(sizeof(struct uf_block) == 24, "block");
 static_assert(sizeof(struct uf_line) == 64, "line");
-static_assert(sizeof(struct uf_call) == 40, "call");
+static_assert(sizeof(struct uf_call) == 48, "call");
 static_assert(sizeof(struct uf_shape) == 144, "shape");
 static_assert(sizeof(struct uf_stack_event) == 24, "stack event");
 static_assert(sizeof(struct uf_event) == 56, "event");

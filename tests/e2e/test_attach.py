@@ -1,5 +1,6 @@
 """The ebpf backend: `unfreed attach PID` and `unfreed run --backend ebpf`. Needs root and a kernel with uprobes and BTF."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -41,8 +42,10 @@ def entries_in_kernel(pid, name):
     def ask(*words):
         return json.loads(subprocess.run(["bpftool", "-j", "map", *words], capture_output=True, check=True).stdout)
 
-    ours = {int(line.split()[1]) for info in pathlib.Path(f"/proc/{pid}/fdinfo").iterdir()
-            for line in info.read_text().splitlines() if line.startswith("map_id:")}
+    ours = set()
+    for info in pathlib.Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the child's probes are closed just now
+            ours |= {int(line.split()[1]) for line in info.read_text().splitlines() if line.startswith("map_id:")}
     number, = (each["id"] for each in ask("show") if each["id"] in ours and each.get("name") == name)
     return len(ask("dump", "id", str(number)))
 

@@ -1,5 +1,6 @@
 // A file descriptor that closes itself.
 #pragma once
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <utility>
@@ -28,5 +29,13 @@ class Descriptor {
   private:
     int number_ = -1;
 };
+
+// This process may open as many files as anyone lets it.
+inline void lift_descriptor_limit() {
+    rlimit limit{};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 }  // namespace unfreed

@@ -41,9 +41,14 @@ class EbpfBackend final : public Backend {
           processes_(settings, functions_, kernel_),
           paths_(functions_) {}
 
-    void attach(pid_t pid) { processes_.attach(pid); }
+    // Each file of code takes two descriptors, and each process some.
+    void attach(pid_t pid) {
+        lift_descriptor_limit();
+        processes_.attach(pid);
+    }
 
     void command_created(pid_t pid, const std::string& executable) override {
+        lift_descriptor_limit();  // ours alone: the command has its own by now
         processes_.expect_exec(pid, executable);
     }
     int event_descriptor() const override { return kernel_.event_descriptor(); }
@@ -135,7 +140,10 @@ void EbpfBackend::clear_tables() {
         return path != nullptr && processes.contains(path->process);
     };
     kernel_.take_blocks(is_key, [&](const uf_block& block) { ended_blocks_.add(block); });
-    kernel_.take_open_calls(is_key, [&](const uf_call& call) {
+    const auto is_call = [&](const uf_call& call) {
+        return is_ended[UF_KEY_PROCESS(UF_LIVE_KEY(0, call.process))];
+    };
+    kernel_.take_open_calls(is_call, [&](const uf_call& call) {
         if (call.old.size != UF_NO_BLOCK) ended_blocks_.add(call.old);
     });
     kernel_.take_totals(is_stack, [&](std::uint64_t stack, const uf_totals& totals) {

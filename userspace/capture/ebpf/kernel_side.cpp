@@ -121,12 +121,12 @@ void for_each_entry(int map, Visit visit) {
     }
 }
 
-// Takes the entries out whose keys are left.
+// Takes out the entries that are left.
 template <class Value, class IsLeft, class Receive>
 std::vector<std::uint64_t> take_entries(int map, IsLeft is_left, Receive receive) {
     std::vector<std::uint64_t> left;
     for_each_entry<std::uint64_t, Value>(map, [&](std::uint64_t key, const Value& value) {
-        if (!is_left(key)) return;
+        if (!is_left(key, value)) return;
         receive(key, value);
         left.push_back(key);
     });
@@ -169,8 +169,14 @@ KernelSide::KernelSide(const CaptureSettings& settings) {
 
     libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
     const bool restores_returns = may_write_user_memory();
-    int error = load(true, restores_returns);
-    if (error != 0) error = load(false, restores_returns);  // a kernel without sessions
+    int error = load(true, true, restores_returns);
+    if (error != 0) error = load(false, true, restores_returns);  // a kernel without sessions
+    if (error == 0 && !sessions_ && !has_multi_links(bpf_program__fd(programs_->progs.release))) {
+        probes__destroy(programs_);
+        programs_ = nullptr;
+        error = EINVAL;
+    }
+    if (error != 0) error = load(false, false, restores_returns);  // nor links of many probes
     libbpf_set_print(quiet);
     if (programs_ == nullptr) {
         throw Error(
@@ -211,7 +217,7 @@ KernelSide::KernelSide(const CaptureSettings& settings) {
     }
 }
 
-int KernelSide::load(bool sessions, bool restores_returns) {
+int KernelSide::load(bool sessions, bool multi, bool restores_returns) {
     libbpf_set_print(keep_complaint);
     last_complaint.clear();
     programs_ = probes__open();
@@ -220,10 +226,11 @@ int KernelSide::load(bool sessions, bool restores_returns) {
     bpf_program__set_autoload(programs_->progs.call_entry, !sessions);
     bpf_program__set_autoload(programs_->progs.call_return, !sessions);
     bpf_program__set_autoload(programs_->progs.unwind, restores_returns);
-    if (sessions) {
-        bpf_program__set_expected_attach_type(programs_->progs.allocate, kUprobeSession);
+    if (sessions) bpf_program__set_expected_attach_type(programs_->progs.allocate, kUprobeSession);
+    if (multi) {
         for (bpf_program* const program :
-             {programs_->progs.release, programs_->progs.inside, programs_->progs.ask, programs_->progs.shape,
+             {programs_->progs.call_entry, programs_->progs.call_return, programs_->progs.release,
+              programs_->progs.inside, programs_->progs.ask, programs_->progs.shape,
               programs_->progs.unwind}) {
             bpf_program__set_expected_attach_type(program, kUprobeMulti);
         }
@@ -235,6 +242,7 @@ int KernelSide::load(bool sessions, bool restores_returns) {
     const int error = -probes__load(programs_);
     if (error == 0) {
         sessions_ = sessions;
+        multi_ = multi;
         restores_returns_ = restores_returns;
         return 0;
     }
@@ -257,12 +265,11 @@ void KernelSide::stop() {
 void KernelSide::attach(pid_t pid, int file, const Probes& probes, std::vector<Descriptor>& links) const {
     // The kernel's own link to the open file: leads to it in any root, and when it is deleted.
     const std::string path = fmt::format("/proc/self/fd/{}", file);
-    const auto attach_all = [&](bpf_program* program, std::span<const Probe> all) {
+    const auto attach_all = [&](bpf_program* program, std::span<const Probe> all, bool on_return = false) {
         if (all.empty() || !bpf_program__autoload(program)) return;
-        if (!sessions_) return attach_one_by_one(pid, path, all, bpf_program__fd(program), false, links);
-        const bool session = program == programs_->progs.allocate;
-        Descriptor link(create_multi_link(bpf_program__fd(program), session ? kUprobeSession : kUprobeMulti,
-                                          pid, path, all));
+        if (!multi_) return attach_one_by_one(pid, path, all, bpf_program__fd(program), on_return, links);
+        Descriptor link(create_multi_link(
+            bpf_program__fd(program), bpf_program__expected_attach_type(program), pid, path, all, on_return));
         if (!link) cannot_attach(errno);
         links.push_back(std::move(link));
     };
@@ -273,10 +280,8 @@ void KernelSide::attach(pid_t pid, int file, const Probes& probes, std::vector<D
     attach_all(programs_->progs.shape, probes.shaping);
     attach_all(programs_->progs.inside, probes.inside);
     if (sessions_) return attach_all(programs_->progs.allocate, probes.allocating);
-    attach_one_by_one(pid, path, probes.allocating, bpf_program__fd(programs_->progs.call_return), true,
-                      links);
-    attach_one_by_one(pid, path, probes.allocating, bpf_program__fd(programs_->progs.call_entry), false,
-                      links);
+    attach_all(programs_->progs.call_return, probes.allocating, true);
+    attach_all(programs_->progs.call_entry, probes.allocating);
 }
 
 uf_control& KernelSide::control() const {
@@ -329,9 +334,9 @@ Descriptor KernelSide::make_table(std::span<const uf_row> rows) const {
     Descriptor map(bpf_map_create(BPF_MAP_TYPE_ARRAY, "uf_rows", sizeof(std::uint32_t), sizeof(uf_row),
                                   static_cast<std::uint32_t>(rows.size()), &options));
     if (!map) {
-        throw Error("unwind tables",
-                    fmt::format("the kernel gives no memory for them ({})", std::strerror(errno)),
-                    "free memory, or trace fewer processes");
+        throw Error("unwind tables", fmt::format("the kernel does not take them ({})", std::strerror(errno)),
+                    errno == EMFILE ? "raise the limit of open files (ulimit -Hn)"
+                                    : "free memory, or trace fewer processes");
     }
     // A batch of updates costs ten times as much: the kernel copies each row by itself.
     std::ranges::copy(rows, Mapping<uf_row>(map.get(), rows.size()).values().begin());
@@ -384,27 +389,31 @@ void KernelSide::take_blocks(const std::function<bool(std::uint64_t)>& is_left,
         }
     }
     const Mapping<std::uint32_t> overflows(bpf_map__fd(programs_->maps.overflows), UF_BPF_LINES);
+    const auto is_left_key = [&](std::uint64_t key, const uf_block&) { return is_left(key); };
     const auto receive_block = [&](std::uint64_t, const uf_block& block) { receive(block); };
     for (const std::uint64_t key :
-         take_entries<uf_block>(bpf_map__fd(programs_->maps.live), is_left, receive_block)) {
+         take_entries<uf_block>(bpf_map__fd(programs_->maps.live), is_left_key, receive_block)) {
         __atomic_fetch_sub(&overflows.values()[UF_LINE_OF(key)], 1, __ATOMIC_RELAXED);
     }
 }
 
 void KernelSide::take_totals(const std::function<bool(std::uint64_t)>& is_left,
                              const std::function<void(std::uint64_t, const uf_totals&)>& receive) const {
-    take_entries<uf_totals>(bpf_map__fd(programs_->maps.totals), is_left, receive);
+    const auto is_left_key = [&](std::uint64_t stack, const uf_totals&) { return is_left(stack); };
+    take_entries<uf_totals>(bpf_map__fd(programs_->maps.totals), is_left_key, receive);
 }
 
-void KernelSide::take_open_calls(const std::function<bool(std::uint64_t)>& is_left,
+void KernelSide::take_open_calls(const std::function<bool(const uf_call&)>& is_left,
                                  const std::function<void(const uf_call&)>& receive) const {
-    take_entries<uf_call>(bpf_map__fd(programs_->maps.calls), is_left,
-                          [&](std::uint64_t, const uf_call& call) { receive(call); });
+    take_entries<uf_call>(
+        bpf_map__fd(programs_->maps.calls), [&](std::uint64_t, const uf_call& call) { return is_left(call); },
+        [&](std::uint64_t, const uf_call& call) { receive(call); });
 }
 
 void KernelSide::take_shapes(const std::function<bool(std::uint64_t)>& is_left,
                              const std::function<void(std::uint64_t, const uf_shape&)>& receive) const {
-    take_entries<uf_shape>(bpf_map__fd(programs_->maps.shapes), is_left, receive);
+    const auto is_left_key = [&](std::uint64_t stack, const uf_shape&) { return is_left(stack); };
+    take_entries<uf_shape>(bpf_map__fd(programs_->maps.shapes), is_left_key, receive);
 }
 
 void KernelSide::for_each_block(const std::function<void(std::uint64_t, const uf_block&)>& visit) const {

@@ -76,7 +76,7 @@ class KernelSide {
                      const std::function<void(const uf_block&)>& receive) const;
     void take_totals(const std::function<bool(std::uint64_t stack)>& is_left,
                      const std::function<void(std::uint64_t stack, const uf_totals&)>& receive) const;
-    void take_open_calls(const std::function<bool(std::uint64_t key)>& is_left,
+    void take_open_calls(const std::function<bool(const uf_call&)>& is_left,
                          const std::function<void(const uf_call&)>& receive) const;
     void take_shapes(const std::function<bool(std::uint64_t stack)>& is_left,
                      const std::function<void(std::uint64_t stack, const uf_shape&)>& receive) const;
@@ -100,9 +100,10 @@ class KernelSide {
     };
     probes* programs_ = nullptr;
     std::vector<std::unique_ptr<bpf_link, DestroyLink>> tracepoints_;
-    int load(bool sessions, bool restores_returns);
+    int load(bool sessions, bool multi, bool restores_returns);
     bool restores_returns_ = false;
-    bool sessions_ = false;  // the kernel has uprobe_multi with sessions; else one by one
+    bool sessions_ = false;  // the kernel has uprobe_multi with sessions (6.13)
+    bool multi_ = false;     // it has uprobe_multi (6.6); else one by one
     std::unique_ptr<ring_buffer, FreeRing> stacks_;
     std::unique_ptr<ring_buffer, FreeRing> events_;
     Descriptor epoll_;

@@ -20,10 +20,15 @@ Descriptor open_pidfd(pid_t pid) {
     return Descriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
 }
 
+// Of all its threads: each has a list of those that it forked.
 std::vector<pid_t> children_of(pid_t pid) {
     std::vector<pid_t> children;
-    std::ifstream list(fmt::format("/proc/{}/task/{}/children", pid, pid));
-    for (pid_t child = 0; list >> child;) children.push_back(child);
+    std::error_code gone;
+    std::filesystem::directory_iterator thread(fmt::format("/proc/{}/task", pid), gone);
+    for (; !gone && thread != std::filesystem::directory_iterator(); thread.increment(gone)) {
+        std::ifstream list(thread->path() / "children");
+        for (pid_t child = 0; list >> child;) children.push_back(child);
+    }
     return children;
 }
 

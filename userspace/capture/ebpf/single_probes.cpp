@@ -36,8 +36,7 @@ void KernelSide::attach_one_by_one(pid_t pid, const std::string& path, std::span
             throw Error("probes", fmt::format("the kernel refuses one ({})", std::strerror(errno)),
                         "run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE");
         }
-        links.push_back(std::move(opened));
-        links.push_back(std::move(link));
+        links.push_back(std::move(link));  // it holds the event too
     }
 }
 

@@ -3,6 +3,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <vector>
 
 namespace unfreed::ebpf {
@@ -18,7 +19,7 @@ struct UprobeMultiLink {
 }  // namespace
 
 int create_multi_link(int program, bpf_attach_type type, pid_t pid, const std::string& path,
-                      std::span<const Probe> probes) {
+                      std::span<const Probe> probes, bool on_return) {
     std::vector<std::uint64_t> offsets, cookies;
     for (const Probe& probe : probes) {
         offsets.push_back(probe.offset);
@@ -32,7 +33,14 @@ int create_multi_link(int program, bpf_attach_type type, pid_t pid, const std::s
     link.cookies = reinterpret_cast<std::uint64_t>(cookies.data());
     link.count = static_cast<std::uint32_t>(probes.size());
     link.pid = static_cast<std::uint32_t>(pid);
+    link.multi_flags = on_return ? 1 : 0;  // BPF_F_UPROBE_MULTI_RETURN
     return static_cast<int>(syscall(SYS_bpf, BPF_LINK_CREATE, &link, sizeof link));
+}
+
+// A folder cannot be probed: one that knows the link says so, one that does not finds it invalid.
+bool has_multi_links(int program) {
+    const Probe nowhere{};
+    return create_multi_link(program, kUprobeMulti, 0, "/", {&nowhere, 1}) == -1 && errno == EBADF;
 }
 
 }  // namespace unfreed::ebpf

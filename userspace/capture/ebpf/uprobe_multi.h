@@ -21,8 +21,12 @@ struct Probe {
 constexpr auto kUprobeMulti = static_cast<bpf_attach_type>(48);
 constexpr auto kUprobeSession = static_cast<bpf_attach_type>(57);
 
-// The link's descriptor, the caller's to close; -1 with errno when the kernel refuses.
+// The link's descriptor, the caller's to close; -1 with errno when the kernel refuses. `on_return`: not a
+// session's.
 int create_multi_link(int program, bpf_attach_type type, pid_t pid, const std::string& path,
-                      std::span<const Probe> probes);
+                      std::span<const Probe> probes, bool on_return = false);
+
+// Does the kernel know such links (6.6)?
+bool has_multi_links(int program);
 
 }  // namespace unfreed::ebpf

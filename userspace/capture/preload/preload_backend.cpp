@@ -25,14 +25,6 @@ constexpr int kYoungTickMs = 50;  // code that is deleted right after it was loa
 constexpr std::string_view kReplaced = "replaced by exec of ";
 constexpr std::int64_t kYoungMs = 2000;
 
-// Each living process takes two descriptors.
-void lift_descriptor_limit() {
-    rlimit limit{};
-    getrlimit(RLIMIT_NOFILE, &limit);
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 }  // namespace
 
 PreloadBackend::PreloadBackend(const CaptureSettings& settings, std::string shim)
@@ -74,7 +66,7 @@ Backend::Limits PreloadBackend::limits() const {
 
 void PreloadBackend::command_created(pid_t pid, const std::string&) {
     command_ = pid;
-    lift_descriptor_limit();  // ours alone: the command has its own by now
+    lift_descriptor_limit();  // each living process takes two; ours alone: the command has its own by now
 }
 
 SessionServer::Answer PreloadBackend::welcome(pid_t pid, const uf_hello& hello) {
