@@ -12,6 +12,9 @@ namespace {
 
 using Graph = std::vector<Instruction>;
 
+// Code that was made to take for ever is given up: any allocator's functions are far below.
+constexpr std::size_t kMostInstructions = 1024, kMostSites = 64, kMostTurns = 64, kMostWays = 1 << 16;
+
 // What will be returned lies in a Location, or:
 constexpr Location kAnything = -2;  // nothing: the function does not return from here
 constexpr Location kNull = -3;      // null will be returned
@@ -72,8 +75,10 @@ class Analysis {
         for (std::size_t i = 0; i < graph_.size(); ++i) {
             allowed[i] = graph_[i].emulated && result_[i] == static_cast<Location>(kRax);
         }
-        // A site that others are passed after is given up for these: it takes as many turns as there are.
-        while (const auto chosen = first_on_every_way(allowed)) {
+        // A site that others are passed after is given up for these.
+        for (std::size_t turn = 0; turn < kMostTurns; ++turn) {
+            const auto chosen = first_on_every_way(allowed);
+            if (!chosen || chosen->size() > kMostSites) break;
             const auto early = std::find_if(chosen->begin(), chosen->end(), [&](std::size_t site) {
                 const std::vector<bool> later = passed_after(site);
                 return std::any_of(chosen->begin(), chosen->end(), [&](std::size_t at) { return later[at]; });
@@ -158,6 +163,7 @@ class Analysis {
             const auto [at_index, null] = way;
             open.pop_back();
             if (at_index < 0 || !seen.insert(way).second) continue;
+            if (seen.size() > kMostWays) return std::nullopt;
             const Instruction& at = graph_[index(at_index)];
             const bool block_is_null = null >> kRax & 1;
             const auto tested = static_cast<std::uint16_t>(at.tested < 0 ? 0 : 1u << at.tested);
@@ -223,10 +229,12 @@ class Analysis {
     }
 
     std::optional<Place> place_at(std::size_t at) const {
-        const auto place = [&](std::int32_t rbp) {
+        const auto place = [&](std::int64_t rbp) {
             return Place{graph_[at].offset, static_cast<std::uint32_t>(graph_[at].depth),
                          static_cast<std::uint32_t>(rbp)};
         };
+        constexpr std::int64_t kDeepest = 4096;
+        if (graph_[at].depth < 0 || graph_[at].depth > kDeepest) return std::nullopt;
         if (known_[at].rbp >> kRbp & 1) return place(0);
         for (std::size_t i = 0; i < graph_.size(); ++i) {
             if (graph_[i].pushes_rbp && (known_[i].rbp >> kRbp & 1) && is_on_every_way(i, at))
@@ -279,7 +287,7 @@ class Analysis {
 std::optional<BlockSites> find_block_sites(std::span<const std::byte> code, SizeOf size,
                                            const std::function<bool(std::uint64_t offset)>& returns_first) {
     const auto graph = flow_graph(code);
-    if (!graph || graph->empty()) return std::nullopt;
+    if (!graph || graph->empty() || graph->size() > kMostInstructions) return std::nullopt;
     return Analysis(*graph, size, returns_first).sites();
 }
 

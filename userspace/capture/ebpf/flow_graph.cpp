@@ -17,7 +17,7 @@ bool is_padding(const Decoder& decoder) {
 }
 
 // Where an operand lies, if that is a whole register or a slot of the function's own frame.
-Location location_of(const ZydisDecodedOperand& operand, std::int32_t depth) {
+Location location_of(const ZydisDecodedOperand& operand, std::int64_t depth) {
     if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER && operand.size == 64) {
         const auto number = Decoder::number(operand.reg.value);
         return number ? static_cast<Location>(*number) : kNowhere;
@@ -30,7 +30,7 @@ Location location_of(const ZydisDecodedOperand& operand, std::int32_t depth) {
 }
 
 // How far the instruction moves rsp down; nothing: to where cannot be said.
-std::optional<std::int32_t> pushes(const Decoder& decoder) {
+std::optional<std::int64_t> pushes(const Decoder& decoder) {
     switch (decoder.instruction.mnemonic) {
         case ZYDIS_MNEMONIC_PUSH:
             return 8;
@@ -40,18 +40,18 @@ std::optional<std::int32_t> pushes(const Decoder& decoder) {
         case ZYDIS_MNEMONIC_ADD: {
             if (!decoder.writes(kRsp)) return 0;
             if (decoder.operands[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE) return std::nullopt;
-            const auto bytes = static_cast<std::int32_t>(decoder.operands[1].imm.value.s);
+            const std::int64_t bytes = static_cast<std::int32_t>(decoder.operands[1].imm.value.s);
             return decoder.instruction.mnemonic == ZYDIS_MNEMONIC_SUB ? bytes : -bytes;
         }
         case ZYDIS_MNEMONIC_CALL:
         case ZYDIS_MNEMONIC_RET:
             return 0;
         default:
-            return decoder.writes(kRsp) ? std::nullopt : std::optional(0);
+            return decoder.writes(kRsp) ? std::nullopt : std::optional<std::int64_t>(0);
     }
 }
 
-void note_values(const Decoder& decoder, std::int32_t depth, Instruction& at) {
+void note_values(const Decoder& decoder, std::int64_t depth, Instruction& at) {
     for (unsigned reg = 0; reg < 16; ++reg) {
         if (decoder.writes(reg)) at.writes |= static_cast<std::uint16_t>(1u << reg);
     }
@@ -101,7 +101,7 @@ std::optional<std::vector<Instruction>> flow_graph(std::span<const std::byte> co
     std::vector<bool> padding;
     std::map<std::uint64_t, std::int32_t> at_offset;
     std::vector<std::optional<std::uint64_t>> targets;
-    std::vector<std::optional<std::int32_t>> moves;
+    std::vector<std::optional<std::int64_t>> moves;
     Decoder decoder;
     for (std::size_t at = 0; at < code.size();) {
         if (!decoder.decode(code.subspan(at))) return std::nullopt;
@@ -147,7 +147,7 @@ std::optional<std::vector<Instruction>> flow_graph(std::span<const std::byte> co
         const auto index = static_cast<std::size_t>(open.back());
         open.pop_back();
         if (!moves[index] && !all[index].returns) return std::nullopt;
-        const std::int32_t depth = all[index].depth + moves[index].value_or(0);
+        const std::int64_t depth = all[index].depth + moves[index].value_or(0);
         for (const std::int32_t next : {all[index].next, all[index].taken}) {
             if (next < 0) continue;
             if (reached[static_cast<std::size_t>(next)]) {

@@ -10,7 +10,7 @@
 namespace unfreed::ebpf {
 
 // Where a value is: a register's number, or kSlot + the distance from rsp at the function's entry.
-using Location = std::int32_t;
+using Location = std::int64_t;
 constexpr Location kSlot = 1 << 20;
 constexpr Location kNowhere = -1;
 
@@ -24,7 +24,7 @@ struct Instruction {
     bool leaves = false;       // to code outside of the function
     std::int32_t next = -1;    // index of the one that follows; -1: none does
     std::int32_t taken = -1;   // and of the one jumped to
-    std::int32_t depth = 0;    // bytes pushed since the entry, before it
+    std::int64_t depth = 0;    // bytes pushed since the entry, before it
     std::uint16_t writes = 0;  // bits of registers, those that a call does not keep too
     Location from = kNowhere;  // a copy of 64 bits:
     Location to = kNowhere;  // from there to here; without `from`, what is written to here is something else
