@@ -35,7 +35,7 @@ using Allocate = void* (*)(std::size_t, std::size_t);
 pid_t start_stepped(Allocate allocate) {
     const pid_t child = fork();
     if (child != 0) return child;
-    ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
+    if (ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) _exit(1);
     raise(SIGSTOP);
     const auto work = [&] {
         // Sizes that memset clears word by word: `rep stos` is stepped through byte by byte.
@@ -111,6 +111,7 @@ void step_through(const char* symbol, SizeOf size_of) {
     const pid_t child = start_stepped(allocate);
     int status = 0;
     REQUIRE(waitpid(child, &status, 0) == child);
+    REQUIRE(WIFSTOPPED(status));  // else: nobody may be traced here
     Call call;
     bool open = false;
     std::size_t calls = 0, failed = 0;
