@@ -25,8 +25,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         }
     }
     if (choose_probe_site(code, 2, true).offset > code.size()) std::abort();
-    for (const std::uint32_t end : ends_of_calls(code)) {
-        if (end > code.size()) std::abort();
+    for (const std::uint64_t target : targets_of(code, 0)) {
+        if (!calls(code, 0, target)) std::abort();
     }
     return 0;
 }

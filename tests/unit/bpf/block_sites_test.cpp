@@ -19,14 +19,11 @@
 #include <utility>
 #include <vector>
 
+#include "tests/unit/bpf/code_bytes.h"
+
 namespace {
 using namespace unfreed::ebpf;
-
-std::vector<std::byte> code(std::initializer_list<int> bytes) {
-    std::vector<std::byte> all;
-    for (const int byte : bytes) all.push_back(static_cast<std::byte>(byte));
-    return all;
-}
+using testing::code;
 
 // malloc, which looks at the first argument alone, or calloc.
 using Allocate = void* (*)(std::size_t, std::size_t);

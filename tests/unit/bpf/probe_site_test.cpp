@@ -1,17 +1,12 @@
 #include "userspace/capture/ebpf/probe_site.h"
 
 #include <catch2/catch.hpp>
-#include <vector>
+
+#include "tests/unit/bpf/code_bytes.h"
 
 namespace {
 using namespace unfreed::ebpf;
-
-std::vector<std::byte> code(std::initializer_list<int> bytes) {
-    std::vector<std::byte> all;
-    for (const int byte : bytes) all.push_back(static_cast<std::byte>(byte));
-    return all;
-}
-
+using testing::code;
 }  // namespace
 
 TEST_CASE("a push at the entry is taken: push %r12; push %rbp") {

@@ -275,15 +275,12 @@ void CodeFile::choose_operator(FoundFunction& found, std::span<const std::byte> 
 // Does it hand its request on to another operator (an array's, or one that throws nothing)? That one is asked
 // then.
 bool CodeFile::forwards(const FoundFunction& found, std::span<const std::byte> code) const {
-    const auto is_operator = [&](std::uint64_t return_address) {
-        const auto symbol = called_symbol(return_address);
-        const FoundFunction* const direct = called_function(return_address);
-        return symbol.starts_with("_Zn") || (direct != nullptr && direct->function.is_operator);
-    };
-    for (const std::uint32_t end : ends_of_calls(code)) {
-        if (is_operator(found.address + end)) return true;
-    }
-    return false;
+    const auto targets = targets_of(code, found.address);
+    return std::any_of(targets.begin(), targets.end(), [&](std::uint64_t target) {
+        const FoundFunction* const direct = allocating_at(target);
+        return symbol_of_stub(target).starts_with("_Zn") ||
+               (direct != nullptr && direct != &found && direct->function.is_operator);
+    });
 }
 
 std::optional<std::uint64_t> CodeFile::file_offset(std::uint64_t address) const {
@@ -335,19 +332,21 @@ bool CodeFile::is_allocator() const {
     return !is_executable_ && std::any_of(functions_.begin(), functions_.end(), is_malloc);
 }
 
-// Where the call (or jump) before `return_address` goes to, if it is a direct one.
+// Where the call before `return_address` goes to, if it is a direct one.
 std::optional<std::uint64_t> CodeFile::called_directly(std::uint64_t return_address) const {
     const auto call = bytes_at(return_address - 5, 5);
-    if (call.size() != 5 || (std::to_integer<std::uint8_t>(call[0]) & 0xfe) != 0xe8) return std::nullopt;
-    std::int32_t distance = 0;
-    std::memcpy(&distance, call.data() + 1, sizeof distance);
-    return return_address + static_cast<std::uint64_t>(std::int64_t{distance});
+    if (call.size() != 5 || !is(call, 0, 0xe8)) return std::nullopt;
+    return return_address + distance(call, 1);
+}
+
+const FoundFunction* CodeFile::allocating_at(std::uint64_t address) const {
+    const FoundFunction* const found = function_at(address);
+    return found != nullptr && found->address == address && found->function.allocates() ? found : nullptr;
 }
 
 const FoundFunction* CodeFile::called_function(std::uint64_t return_address) const {
     const auto target = called_directly(return_address);
-    const FoundFunction* const found = target ? function_at(*target) : nullptr;
-    return found != nullptr && found->address == *target && found->function.allocates() ? found : nullptr;
+    return target ? allocating_at(*target) : nullptr;
 }
 
 bool CodeFile::starts_goroutine(std::uint64_t return_address) const {
@@ -370,20 +369,23 @@ std::optional<std::uint64_t> CodeFile::slot_of_stub(std::uint64_t address) const
     return address + at + 6 + distance(code, at + 2);
 }
 
+std::string CodeFile::symbol_of_slot(std::uint64_t slot) const {
+    const auto found =
+        std::lower_bound(import_slots_.begin(), import_slots_.end(), std::pair(slot, std::string()));
+    return found != import_slots_.end() && found->first == slot ? found->second : std::string();
+}
+
+std::string CodeFile::symbol_of_stub(std::uint64_t address) const {
+    const auto slot = slot_of_stub(address);
+    return slot ? symbol_of_slot(*slot) : std::string();
+}
+
 std::string CodeFile::called_symbol(std::uint64_t return_address) const {
-    const auto slot_symbol = [&](std::uint64_t slot) -> std::string {
-        const auto found =
-            std::lower_bound(import_slots_.begin(), import_slots_.end(), std::pair(slot, std::string()));
-        return found != import_slots_.end() && found->first == slot ? found->second : std::string();
-    };
-    // call *slot(%rip)
+    // call *slot(%rip), or call stub
     const auto call = bytes_at(return_address - 6, 6);
     if (call.size() != 6) return {};
-    if (is(call, 0, 0xff) && is(call, 1, 0x15)) return slot_symbol(return_address + distance(call, 2));
-    // call stub, or jmp stub
-    if (!is(call, 1, 0xe8) && !is(call, 1, 0xe9)) return {};
-    const auto slot = slot_of_stub(return_address + distance(call, 2));
-    return slot ? slot_symbol(*slot) : std::string();
+    if (is(call, 0, 0xff) && is(call, 1, 0x15)) return symbol_of_slot(return_address + distance(call, 2));
+    return is(call, 1, 0xe8) ? symbol_of_stub(return_address + distance(call, 2)) : std::string();
 }
 
 }  // namespace unfreed::ebpf

@@ -60,14 +60,12 @@ class CodeFile {
 
     // The symbol that the call instruction before `return_address` (file's symbol table) goes to by way of
     // the procedure linkage or global offset table; empty: none of those.
-    // The recorded function that the call instruction before `return_address` goes to directly; nullptr:
-    // none.
+    std::string called_symbol(std::uint64_t return_address) const;
+    // The recorded function that it goes to directly; nullptr: none.
     const FoundFunction* called_function(std::uint64_t return_address) const;
     // Is the call before `return_address` a `go` statement's?
     bool starts_goroutine(std::uint64_t return_address) const;
     bool is_allocator() const;  // a library that defines malloc: libc, jemalloc
-
-    std::string called_symbol(std::uint64_t return_address) const;
 
     std::uint32_t kernel_table = 0;  // number of its table in the kernel's `tables`
     bool kernel_table_known = false;
@@ -83,7 +81,10 @@ class CodeFile {
     std::vector<std::byte> bytes_at(std::uint64_t address, std::size_t count) const;
     void choose_sites();
     bool is_known_opencv() const;
+    const FoundFunction* allocating_at(std::uint64_t address) const;
     std::optional<std::uint64_t> slot_of_stub(std::uint64_t address) const;
+    std::string symbol_of_slot(std::uint64_t slot) const;
+    std::string symbol_of_stub(std::uint64_t address) const;
     void choose_inside(FoundFunction& found, std::span<const std::byte> code) const;
     bool forwards(const FoundFunction& found, std::span<const std::byte> code) const;
     void choose_operator(FoundFunction& found, std::span<const std::byte> code, bool has_malloc) const;

@@ -107,20 +107,19 @@ std::optional<std::vector<Instruction>> flow_graph(std::span<const std::byte> co
         if (!decoder.decode(code.subspan(at))) return std::nullopt;
         Instruction now;
         now.offset = static_cast<std::uint32_t>(at);
-        now.length = decoder.instruction.length;
         now.emulated = is_emulated(decoder.instruction, code.subspan(at));
         const auto category = decoder.instruction.meta.category;
         const auto target = decoder.target(at);
         const bool jumps = category == ZYDIS_CATEGORY_UNCOND_BR || category == ZYDIS_CATEGORY_COND_BR;
         now.calls = category == ZYDIS_CATEGORY_CALL;
         now.returns = category == ZYDIS_CATEGORY_RET;
-        now.leaves = jumps && (!target || *target >= code.size());
-        now.target = now.leaves ? target.value_or(0) : 0;
         if (jumps && !target) return std::nullopt;
+        now.leaves = jumps && *target >= code.size();
+        now.target = now.leaves ? *target : 0;
         const bool goes_on = category != ZYDIS_CATEGORY_UNCOND_BR && !now.returns &&
                              decoder.instruction.mnemonic != ZYDIS_MNEMONIC_UD2 &&
                              decoder.instruction.mnemonic != ZYDIS_MNEMONIC_HLT;
-        at += now.length;
+        at += decoder.instruction.length;
         if (goes_on && at < code.size()) now.next = static_cast<std::int32_t>(all.size() + 1);
         at_offset[now.offset] = static_cast<std::int32_t>(all.size());
         targets.push_back(jumps && !now.leaves ? target : std::nullopt);

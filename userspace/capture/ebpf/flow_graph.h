@@ -16,7 +16,6 @@ constexpr Location kNowhere = -1;
 
 struct Instruction {
     std::uint32_t offset = 0;  // from the function's first byte
-    std::uint32_t length = 0;
     bool emulated = false;     // a probe on it is cheap (decoder.h)
     bool calls = false;        // and comes back
     bool returns = false;      // ret

@@ -16,11 +16,7 @@ constexpr std::size_t kLook = 64;  // bytes from the entry: further on arguments
 ProbeSite choose_probe_site(std::span<const std::byte> code, unsigned arguments, bool entry_stack) {
     // A jump back to an offset would make it be passed twice.
     Decoder decoder;
-    std::vector<std::uint64_t> targets;
-    for (std::size_t at = 0; at < code.size() && decoder.decode(code.subspan(at));) {
-        if (const auto target = decoder.target(at)) targets.push_back(*target);
-        at += decoder.instruction.length;
-    }
+    const std::vector<std::uint64_t> targets = targets_of(code, 0);
     constexpr std::array kArguments{kRdi, kRsi, kRdx, kRcx};
     for (std::size_t at = 0; at < std::min(code.size(), kLook) && decoder.decode(code.subspan(at));) {
         const auto& instruction = decoder.instruction;
@@ -41,23 +37,19 @@ ProbeSite choose_probe_site(std::span<const std::byte> code, unsigned arguments,
     return {};
 }
 
-std::vector<std::uint32_t> ends_of_calls(std::span<const std::byte> code) {
+std::vector<std::uint64_t> targets_of(std::span<const std::byte> code, std::uint64_t address) {
     Decoder decoder;
-    std::vector<std::uint32_t> ends;
+    std::vector<std::uint64_t> targets;
     for (std::size_t at = 0; at < code.size() && decoder.decode(code.subspan(at));) {
+        if (const auto target = decoder.target(address + at)) targets.push_back(*target);
         at += decoder.instruction.length;
-        if (decoder.target(0)) ends.push_back(static_cast<std::uint32_t>(at));
     }
-    return ends;
+    return targets;
 }
 
 bool calls(std::span<const std::byte> code, std::uint64_t address, std::uint64_t target) {
-    Decoder decoder;
-    for (std::size_t at = 0; at < code.size() && decoder.decode(code.subspan(at));) {
-        if (decoder.target(address + at) == target) return true;
-        at += decoder.instruction.length;
-    }
-    return false;
+    const auto targets = targets_of(code, address);
+    return std::find(targets.begin(), targets.end(), target) != targets.end();
 }
 
 }  // namespace unfreed::ebpf

@@ -19,8 +19,8 @@ struct ProbeSite {
 // itself.
 ProbeSite choose_probe_site(std::span<const std::byte> code, unsigned arguments, bool entry_stack);
 
-// Where direct calls and jumps end: offsets of what follows them.
-std::vector<std::uint32_t> ends_of_calls(std::span<const std::byte> code);
+// Where the direct calls and jumps of `code`, whose first byte is at `address`, go.
+std::vector<std::uint64_t> targets_of(std::span<const std::byte> code, std::uint64_t address);
 
 // Does the function call or jump to an address that `code`'s own addresses, from `address` on, make `target`?
 bool calls(std::span<const std::byte> code, std::uint64_t address, std::uint64_t target);
